@@ -1,0 +1,102 @@
+"""Tensors and a JSON header in one safetensors file: written whole or not at all, verified when read.
+
+safetensors' bytes depend on nothing but the content, and loading them runs no code. The format notices a
+truncated file but not an altered one, so the header carries a SHA-256 of the content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slimming.errors import InputError, SlimmingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def write_aside(path: str | os.PathLike, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it into place.
+
+    Raises SlimmingError when the file system refuses (a full disk, say); an existing file is then unchanged.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(aside)
+        with aside.open("rb") as stream:
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise SlimmingError(
+            f"cannot write {path}: {reason}; nothing was changed, free space or choose another place"
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a whole file, as hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy where it is a view of a larger one: safetensors refuses shared memory."""
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping) -> str:
+    """SHA-256 over the header and every tensor's name, dtype, shape and bytes, in order of name."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def write(path: str | os.PathLike, tensors: Mapping[str, Tensor], header: Mapping) -> None:
+    """Write named tensors with a JSON-able header, atomically."""
+    from safetensors.torch import save_file
+
+    plain = {name: _own(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
+    # One metadata entry only: safetensors keeps several in no fixed order, and the bytes would vary.
+    content = json.dumps({"header": header, "sha256": _digest(plain, header)}, sort_keys=True)
+    write_aside(path, lambda aside: save_file(plain, aside, metadata={"slimming": content}))
+
+
+def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
+    """The tensors (memory-mapped, on the CPU) and the header of a file that `write` made.
+
+    Raises InputError if the file is missing, truncated, altered, or not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: truncated or not a safetensors file ({error}); make it again") from error
+    if "slimming" not in metadata:
+        raise InputError(f"{path}: not written by slimming (its header is missing)")
+    content = json.loads(metadata["slimming"])
+    if _digest(tensors, content["header"]) != content["sha256"]:
+        raise InputError(f"{path}: altered since it was written (checksum differs); make it again")
+    return tensors, content["header"]
