@@ -1,0 +1,31 @@
+"""Checkpoints: a network's weights and architecture with the record of how it came about, in one verified file.
+
+A checkpoint reloads into the same function without the dense network it was cut from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from slimming import networks, tensorfile
+from slimming.errors import InputError
+from slimming.networks.base import Network
+
+
+def save(path: str | os.PathLike, net: Network, record: Mapping) -> None:
+    """Write `net` and `record` (JSON-able) to `path`, whole or not at all."""
+    tensorfile.write(path, net.state_dict(), {"spec": net.spec, "record": dict(record)})
+
+
+def load(path: str | os.PathLike) -> tuple[Network, dict]:
+    """The network, on the CPU in evaluation mode, and its record.
+
+    Raises InputError if the file is missing, truncated, altered, or holds no network.
+    """
+    tensors, header = tensorfile.read(path)
+    if "spec" not in header:
+        raise InputError(f"{path}: holds no network; a checkpoint is expected here")
+    net = networks.from_spec(header["spec"])
+    net.load_state_dict(tensors)
+    return net.eval(), header["record"]

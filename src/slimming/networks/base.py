@@ -1,0 +1,87 @@
+"""What a prunable network is made of: sites, the gather before a shared BatchNorm, and the paper's initialisation.
+
+Not for surgery: pruning.py removes channels from any network that declares its sites.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Site:
+    """One BatchNorm2d whose channels can be removed; all fields are module paths within the network.
+
+    Either a `producer` convolution alone feeds the BatchNorm and loses its outputs, or the BatchNorm reads a
+    tensor that others read too and a `select` gathers the kept channels for this consumer alone.
+    """
+
+    norm: str
+    consumer: str
+    producer: str | None = None
+    select: str | None = None
+    droppable: bool = False  # a branch around this site may be dropped when no channel is left
+
+
+class Network(nn.Module):
+    """A network that knows its prunable sites and the spec that rebuilds it."""
+
+    sites: tuple[Site, ...]
+    spec: dict
+
+    def constants(self, kept: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters, by name in the smaller network, that replace branches left without channels.
+
+        `kept` maps each site to its kept indices. The value is that of evaluation mode with the removed
+        channels' scale and shift at zero.
+        """
+        return {}
+
+
+class Select(nn.Module):
+    """Gathers channels: (N, C, H, W) -> (N, kept, H, W). The indices are data, not a parameter."""
+
+    indices: Tensor
+
+    def __init__(self, kept: int):
+        super().__init__()
+        self.register_buffer("indices", torch.zeros(kept, dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.index_select(1, self.indices)
+
+
+def select(kept: int, channels: int) -> nn.Module:
+    """The gather of `kept` out of `channels`; nothing to do when all are kept."""
+    return nn.Identity() if kept == channels else Select(kept)
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A bias-free convolution that keeps the image's size at stride 1."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+def initialise(net: nn.Module, linear_std: float | None = None) -> None:
+    """The paper's code: convolutions N(0, 2 / (k^2 C_out)), scaling factors 0.5, shifts 0.
+
+    `linear_std`: standard deviation of a normal for linear layers, biases 0 (VGG: 0.01); None is torch's default.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = math.prod(module.kernel_size) * module.out_channels
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.weight, 0.5)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear) and linear_std is not None:
+            nn.init.normal_(module.weight, 0.0, linear_std)
+            nn.init.zeros_(module.bias)
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, rounded, at least one."""
+    return max(1, round(channels * width))

@@ -1,0 +1,57 @@
+"""VGG for small images: 3x3 convolutions with BatchNorm in five stages, max-pooling between them, one linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from slimming.networks.base import Network, Site, conv, initialise, scaled
+
+WIDTHS = (64, 128, 256, 512, 512)
+LAYERS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+
+
+class Layer(nn.Sequential):
+    """Convolution, BatchNorm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = conv(inputs, outputs, 3)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+
+
+class VGG(Network):
+    def __init__(self, stages: list[list[int]], in_channels: int, num_classes: int):
+        super().__init__()
+        inputs, layers, norms = in_channels, [], []
+        for stage in stages:
+            if layers:
+                # ceil_mode lets images under 16 pixels pass; at even sizes it changes nothing.
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            for outputs in stage:
+                norms.append(f"features.{len(layers)}.norm")
+                layers.append(Layer(inputs, outputs))
+                inputs = outputs
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(inputs, num_classes)
+        convs = [norm.replace("norm", "conv") for norm in norms]
+        self.sites = tuple(
+            Site(norm, consumer, producer)
+            for norm, producer, consumer in zip(norms, convs, [*convs[1:], "classifier"], strict=True)
+        )
+        initialise(self, linear_std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits."""
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def build(depth: int, num_classes: int, width: float, in_channels: int, channels: Mapping[str, int]) -> VGG:
+    stages, place = [], 0
+    for count, dense in zip(LAYERS[depth], WIDTHS, strict=True):
+        names = [f"features.{place + layer}.norm" for layer in range(count)]
+        stages.append([channels.get(name, scaled(dense, width)) for name in names])
+        place += count + 1  # the pooling after the stage takes a place too
+    return VGG(stages, in_channels, num_classes)

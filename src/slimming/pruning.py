@@ -1,0 +1,140 @@
+"""From scores to a smaller network: one global ranking, a plan of kept channels, and surgery.
+
+    plan = plan(scores, ratio=0.7)   # {site: kept indices}
+    small = apply(net, plan)         # a new, smaller module; `net` is left as it was
+
+A pruned network is a smaller network, never a mask. `masked` exists to check that: it computes what the dense network
+would with the pruned channels' scale and shift at zero.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from slimming import networks
+from slimming.errors import InputError, unknown
+from slimming.networks.base import Network
+
+
+class Plan(dict[str, Tensor]):
+    """{site: kept indices, ascending int64}, with what the ranking was asked and what it did.
+
+    ratio     share of channels asked to be removed
+    channels  {site: channels before}
+    floored   sites where `min_channels` kept channels that the ranking had removed
+    """
+
+    def __init__(self, kept: Mapping[str, Tensor], ratio: float, channels: dict[str, int], floored: tuple[str, ...]):
+        super().__init__(kept)
+        self.ratio, self.channels, self.floored = ratio, channels, floored
+
+    @property
+    def ratio_reached(self) -> float:
+        """Share of channels truly removed."""
+        return 1 - sum(map(len, self.values())) / sum(self.channels.values())
+
+
+def plan(scores: Mapping[str, Tensor], ratio: float, min_channels: int = 1, threshold: str = "exact") -> Plan:
+    """Which channels stay when the share `ratio` with the lowest scores goes, ranked over all sites at once.
+
+    scores: {site: (channels,) tensor}, higher is more important. ratio: in [0, 1).
+    min_channels: a site keeps at least its best `min_channels` channels; 0 allows a site to become empty.
+    threshold: "exact" removes exactly round(ratio * channels), ties by site, then index. "reference" is the authors'
+    rule: keep what is strictly above the sorted scores' entry int(channels * ratio), which removes at least one more.
+
+    Raises InputError for a ratio outside [0, 1), no sites, or scores that are not finite.
+    """
+    if not 0 <= ratio < 1:
+        raise InputError(f"pruning ratio {ratio} is outside [0, 1)")
+    if not scores:
+        raise InputError("nothing to prune: no scores")
+    for site, score in scores.items():
+        if not torch.isfinite(score).all():
+            raise InputError(f"scores of {site} are not finite; the training diverged, lower the learning rate")
+    channels = {site: len(score) for site, score in scores.items()}
+    flat = torch.cat([score.detach().float().cpu() for score in scores.values()])
+    order = torch.sort(flat, stable=True).indices
+    if threshold == "exact":
+        keep = torch.ones(len(flat), dtype=torch.bool)
+        keep[order[: round(ratio * len(flat))]] = False
+    elif threshold == "reference":
+        keep = flat > flat[order[int(len(flat) * ratio)]]
+    else:
+        raise unknown("threshold", threshold, ["exact", "reference"])
+
+    kept, floored = {}, []
+    for (site, score), stay in zip(scores.items(), keep.split(list(channels.values())), strict=True):
+        floor = min(min_channels, len(score))
+        if stay.sum() < floor:
+            stay = torch.zeros_like(stay)
+            stay[torch.sort(score.detach().float().cpu(), descending=True, stable=True).indices[:floor]] = True
+            floored.append(site)
+        kept[site] = stay.nonzero().flatten()
+    return Plan(kept, ratio, channels, tuple(floored))
+
+
+@torch.no_grad()
+def apply(net: Network, plan: Mapping[str, Tensor]) -> Network:
+    """A smaller network that computes what `net` computes with the removed channels' scale and shift at zero.
+
+    The convolution that feeds a removed channel loses its output, the one that reads it loses its input; where the
+    channel's source is shared, a gather before the BatchNorm leaves it out for this reader alone. A branch left
+    without channels is dropped and its constant folded (exact in evaluation mode).
+
+    Raises InputError for an unknown site, indices outside it, or a site that may not be empty.
+    """
+    sites = {site.norm: site for site in net.sites}
+    sizes = {name: norm.num_features for name, norm in networks.prunable(net).items()}
+    for name, index in plan.items():
+        if name not in sites:
+            raise unknown("site", name, sites)
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < sizes[name]:
+            raise InputError(f"{name} has {sizes[name]} channels, the plan keeps indices up to {int(index.max())}")
+        if len(index) == 0 and not sites[name].droppable:
+            raise InputError(
+                f"{name} would keep no channel and the output no longer depend on the input; "
+                "lower the ratio or keep min_channels=1"
+            )
+    kept = {name: plan.get(name, torch.arange(size)) for name, size in sizes.items()}
+    device = next(net.parameters()).device
+    kept = {name: index.to(device) for name, index in kept.items()}
+
+    channels = net.spec["channels"] | {name: len(index) for name, index in kept.items()}
+    small = networks.from_spec(net.spec | {"channels": channels}).to(device)
+    source = net.state_dict() | net.constants(kept)
+    rows, columns = {}, {}
+    for name, site in sites.items():
+        rows[site.norm] = columns[site.consumer] = kept[name]
+        if site.producer:
+            rows[site.producer] = kept[name]
+        else:
+            indices = f"{site.select}.indices"
+            source[indices] = source.get(indices, torch.arange(sizes[name], device=device))[kept[name]]
+    state = {}
+    for name in small.state_dict():
+        module, _, leaf = name.rpartition(".")
+        tensor = source[name]
+        if module in rows and tensor.dim():
+            tensor = tensor.index_select(0, rows[module])
+        if module in columns and leaf == "weight":
+            tensor = tensor.index_select(1, columns[module])
+        state[name] = tensor
+    small.load_state_dict(state)
+    return small.train(net.training)
+
+
+@torch.no_grad()
+def masked(net: Network, plan: Mapping[str, Tensor]) -> Network:
+    """A copy of `net` with the scale and shift of every channel the plan removes at zero (same size as `net`)."""
+    copied = copy.deepcopy(net)
+    for name, norm in networks.prunable(copied).items():
+        if name in plan:
+            gone = torch.ones(norm.num_features, dtype=torch.bool)
+            gone[plan[name]] = False
+            norm.weight[gone] = 0
+            norm.bias[gone] = 0
+    return copied

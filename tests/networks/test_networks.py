@@ -1,0 +1,120 @@
+"""The architectures are those of the paper's code, to the unit, and rebuild from their spec."""
+
+import json
+
+import pytest
+import torch
+from examples import SMALL
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slimming import measure, networks
+from slimming.errors import InputError
+
+FULL = {  # parameters, conv+FC MACs at 32x32, prunable channels, for 10 classes
+    "vgg19": (20_035_018, 398_136_320, 5_504),
+    "densenet40": (1_059_298, 282_917_328, 9_360),
+    "resnet164": (1_703_258, 247_646_720, 12_112),
+}
+HUNDRED = {  # parameters, MACs for 100 classes
+    "vgg19": (20_081_188, 398_182_400),
+    "densenet40": (1_100_428, 282_958_368),
+    "resnet164": (1_726_388, 247_669_760),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_counts_hold_to_the_unit(name):
+    cost = measure.cost(networks.build(name), (3, 32, 32))
+    assert (cost["parameters"], cost["macs"], cost["channels"]) == FULL[name]
+    cost = measure.cost(networks.build(name, num_classes=100), (3, 32, 32))
+    assert (cost["parameters"], cost["macs"]) == HUNDRED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "norms"),
+    [
+        ("vgg19", 16),
+        ("vgg16", 13),
+        ("vgg13", 10),
+        ("vgg11", 8),
+        ("densenet40", 39),
+        ("resnet164", 163),
+        ("resnet20", 19),
+    ],
+)
+def test_every_batchnorm_is_a_site(name, norms):
+    net = networks.build(name, width=0.25)
+    found = {path for path, module in net.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
+    assert set(networks.prunable(net)) == found
+    assert len(found) == norms
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_sites_come_in_the_order_of_the_forward_pass(name):
+    net = networks.build(name, **SMALL[name])
+    called = []
+    for path, norm in networks.prunable(net).items():
+        norm.register_forward_hook(lambda *_, path=path: called.append(path))
+    net(torch.zeros(2, 3, 16, 16))
+    assert called == list(networks.prunable(net))
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [8, 9, 15, 16, 33])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_image_from_eight_pixels_trains(name, size, channels):
+    net = networks.build(name, num_classes=7, in_channels=channels, **SMALL[name])
+    logits = net(torch.randn(2, channels, size, size))
+    assert logits.shape == (2, 7)
+    logits.sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_initial_scaling_factors_are_half_and_convolutions_he_by_fan_out(name):
+    torch.manual_seed(0)
+    net = networks.build(name)
+    for norm in networks.prunable(net).values():
+        assert (norm.weight == 0.5).all()
+        assert (norm.bias == 0).all()
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.weight.numel() > 5000:
+            expected = (2 / (module.kernel_size[0] ** 2 * module.out_channels)) ** 0.5
+            assert module.weight.std().item() == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_spec_survives_json_and_rebuilds_the_shapes(name):
+    net = networks.build(name, **SMALL[name])
+    again = networks.from_spec(json.loads(json.dumps(net.spec)))
+    shapes = {key: value.shape for key, value in net.state_dict().items()}
+    assert {key: value.shape for key, value in again.state_dict().items()} == shapes
+
+
+@given(width=st.floats(0.01, 2.0), growth=st.integers(1, 24))
+def test_width_scales_every_layer_and_leaves_at_least_one_channel(width, growth):
+    net = networks.build("densenet10", width=width, growth=growth)
+    assert net.stem.out_channels == 2 * max(1, round(growth * width))
+    sizes = [norm.num_features for norm in networks.prunable(networks.build("vgg11", width=width)).values()]
+    assert sizes == [max(1, round(full * width)) for full in (64, 128, 256, 256, 512, 512, 512, 512)]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("vgg18", "vgg16 or vgg19"),
+        ("resnet165", "resnet164 or resnet173"),
+        ("densenet", "densenet40"),
+        ("vgg", "vgg19"),
+        ("alexnet", "vgg19"),
+    ],
+)
+def test_unknown_network_names_the_nearest(name, hint):
+    with pytest.raises(InputError, match=hint):
+        networks.build(name)
+
+
+def test_option_of_another_family_is_refused():
+    with pytest.raises(InputError, match="growth"):
+        networks.build("vgg11", growth=4)
