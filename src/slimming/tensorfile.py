@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,25 +21,27 @@ if TYPE_CHECKING:
 
 
 def write_aside(path: str | os.PathLike, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then move it into place.
+    """Let `write` fill a file in a temporary folder beside `path`, then move it into place.
 
     Raises SlimmingError when the file system refuses (a full disk, say); an existing file is then unchanged.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        with aside.open("rb") as stream:
-            os.fsync(stream.fileno())
-        aside.replace(path)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            aside = Path(folder, path.name)
+            aside.touch()
+            mode = aside.stat().st_mode
+            write(aside)
+            aside.chmod(mode)  # safetensors writes for the owner alone, but others share data and checkpoints
+            with aside.open("rb") as stream:
+                os.fsync(stream.fileno())
+            aside.replace(path)
     except OSError as error:
         reason = error.strerror or error
         raise SlimmingError(
             f"cannot write {path}: {reason}; nothing was changed, free space or choose another place"
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -57,25 +60,33 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
-def _digest(tensors: Mapping[str, Tensor], header: Mapping) -> str:
-    """SHA-256 over the header and every tensor's name, dtype, shape and bytes, in order of name."""
+def _sealed(tensors: Mapping[str, Tensor], header: Mapping) -> str:
+    """The header as JSON with a SHA-256 over it and every tensor's name, dtype, shape and bytes, in order of name."""
     import torch
 
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return json.dumps({"header": header, "sha256": digest.hexdigest()}, sort_keys=True)
 
 
 def write(path: str | os.PathLike, tensors: Mapping[str, Tensor], header: Mapping) -> None:
     """Write named tensors with a JSON-able header, atomically."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {name: _own(tensor.detach().cpu().contiguous()) for name, tensor in tensors.items()}
     # One metadata entry only: safetensors keeps several in no fixed order, and the bytes would vary.
-    content = json.dumps({"header": header, "sha256": _digest(plain, header)}, sort_keys=True)
-    write_aside(path, lambda aside: save_file(plain, aside, metadata={"slimming": content}))
+    metadata = {"slimming": _sealed(plain, header)}
+
+    def save(aside: Path) -> None:
+        try:
+            save_file(plain, aside, metadata=metadata)
+        except SafetensorError as error:  # that is how it reports what the file system refuses
+            raise OSError(str(error)) from error
+
+    write_aside(path, save)
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
@@ -92,11 +103,15 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, framework="pt") as stream:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError) as error:  # torch's own, where the file changes meanwhile
         raise InputError(f"{path}: truncated or not a safetensors file ({error}); make it again") from error
     if "slimming" not in metadata:
         raise InputError(f"{path}: not written by slimming (its header is missing)")
-    content = json.loads(metadata["slimming"])
-    if _digest(tensors, content["header"]) != content["sha256"]:
+    try:
+        header = json.loads(metadata["slimming"])["header"]
+        whole = _sealed(tensors, header) == metadata["slimming"]
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    if not whole:
         raise InputError(f"{path}: altered since it was written (checksum differs); make it again")
-    return tensors, content["header"]
+    return tensors, header

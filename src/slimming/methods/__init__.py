@@ -32,10 +32,12 @@ def get(name: str, **parameters: float) -> Method:
     """The method `name` with its parameters. InputError for an unknown name or a parameter it does not take."""
     if name not in registry():
         raise unknown("method", name, registry())
+    factory = registry()[name]
     try:
-        return registry()[name](**parameters)
+        inspect.signature(factory).bind(**parameters)
     except TypeError as error:
-        raise InputError(f"method {name} does not take {sorted(parameters)} ({error})") from error
+        raise InputError(f"method {name} {error}") from error
+    return factory(**parameters)
 
 
 def takes(name: str, parameter: str) -> bool:

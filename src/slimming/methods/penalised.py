@@ -6,11 +6,12 @@ The objective is CE(W, gamma, beta) + sum_c lam p(|gamma_c|); the penalty acts t
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from slimming import penalties
-from slimming.errors import InputError
+from slimming.errors import InputError, unknown
 from slimming.methods.base import Method
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ class Penalised(Method):
 
 
 def _make(name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:
+    known = ("lam", *penalties.PENALTIES[name].parameters())
+    for parameter in parameters:
+        if parameter not in known:
+            raise unknown(f"parameter of {name}", parameter, known)
     penalty = penalties.get(name, **parameters)
-    if not lam >= 0:
-        raise InputError(f"{name}: lam must not be negative, got {lam}")
+    if isinstance(lam, bool) or not isinstance(lam, int | float) or not 0 <= lam < math.inf:
+        raise InputError(f"{name}: lam must lie in [0, inf), got {lam!r}")
     return Penalised(slug=penalty.slug, penalty=penalty, lam=lam)
 
 

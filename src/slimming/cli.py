@@ -1,0 +1,177 @@
+"""`slimming <stage>`: one thin function a stage. Heavy imports wait until a stage runs, so that help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from slimming.errors import SlimmingError
+
+
+def prepare(options: argparse.Namespace) -> None:
+    from slimming import data
+
+    data.prepare(options.dataset, options.root, options.output, image_size=options.image_size)
+
+
+def train(options: argparse.Namespace) -> None:
+    from slimming import study
+    from slimming.stages.train import train
+
+    train(study.parse_run(options.run), options.data, (options.checkpoints, options.records))
+
+
+def prune(options: argparse.Namespace) -> None:
+    from slimming.stages.prune import prune
+
+    prune(options.checkpoint, options.data, options.ratios, (options.checkpoints, options.records))
+
+
+def finetune(options: argparse.Namespace) -> None:
+    from slimming.stages.finetune import finetune
+
+    finetune(options.checkpoint, options.data, options.epochs, (options.checkpoints, options.records))
+
+
+def measure(options: argparse.Namespace) -> None:
+    import json
+
+    from slimming import checkpoints, data
+    from slimming.measure import measure
+
+    net, _ = checkpoints.load(options.checkpoint)
+    print(json.dumps(measure(net, data.load(options.data), options.checkpoint), indent=1))
+
+
+def ledger(options: argparse.Namespace) -> None:
+    from slimming import ledger, records, study
+
+    asked = study.load(options.study)
+    stems = [records.stem(*step) for step in asked.steps()]
+    paths = [options.records / run.slug / f"{stem}.json" for run in asked.runs() for stem in stems]
+    ledger.write(asked.name, paths, options.output)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, like everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"slimming: error: {message}; see {self.prog} --help\n")
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def tables(options: argparse.Namespace) -> None:
+    from slimming.reporting import tables
+
+    tables.write(options.ledger, options.output, options.protocol)
+
+
+def figures(options: argparse.Namespace) -> None:
+    from slimming.reporting import figures
+
+    figures.write(options.ledger, options.output)
+
+
+def macros(options: argparse.Namespace) -> None:
+    from slimming.reporting import macros
+
+    macros.write(options.ledger, options.output, options.protocol)
+
+
+def parser() -> Parser:
+    """The command line, stage by stage in the order of the workflow."""
+    top = Parser(
+        prog="slimming",
+        description="Channel pruning by network slimming: from data to paper, one stage a command.",
+    )
+    stages = top.add_subparsers(title="stages", required=True, metavar="STAGE")
+
+    def stage(run: Callable[[argparse.Namespace], None], text: str) -> Parser:
+        added = stages.add_parser(run.__name__, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(stage=run)
+        return added
+
+    def files(added: Parser) -> None:
+        added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
+        added.add_argument("--checkpoints", required=True, type=Path, metavar="DIR", help="where checkpoints go")
+        added.add_argument("--records", required=True, type=Path, metavar="DIR", help="where records go")
+
+    added = stage(prepare, "fetch a data set and write it as one memory-mapped tensor file")
+    added.add_argument("dataset")
+    added.add_argument(
+        "--root", type=Path, default=Path("data"), metavar="DIR", help="where the published files lie or go"
+    )
+    added.add_argument("--image-size", type=count, metavar="PIXELS", help="resize; default: as published")
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = stage(train, "train one run from scratch")
+    added.add_argument("run", metavar="RUN", help='the run as JSON, as in a record\'s "run"')
+    files(added)
+
+    added = stage(prune, "prune a trained network at several ratios")
+    added.add_argument("checkpoint", type=Path)
+    added.add_argument("--ratios", type=float, nargs="+", required=True, metavar="RATIO")
+    files(added)
+
+    added = stage(finetune, "train a pruned network again, without penalty")
+    added.add_argument("checkpoint", type=Path)
+    added.add_argument("--epochs", type=count, metavar="N", help="default: as many as the training had")
+    files(added)
+
+    added = stage(measure, "measure a stored network and print the figures as JSON")
+    added.add_argument("checkpoint", type=Path)
+    added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
+
+    added = stage(ledger, "collect the records of a study into its ledger")
+    added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
+    added.add_argument("--records", required=True, type=Path, metavar="DIR", help="where its records lie")
+    added.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the ledger goes")
+
+    for run, text in (
+        (tables, "write the tables of a ledger, as CSV and LaTeX"),
+        (figures, "draw the figures of a ledger, as SVG, PDF and PNG"),
+        (macros, "write every number of the paper as a LaTeX macro, with its source"),
+    ):
+        added = stage(run, text)
+        added.add_argument("ledger", type=Path, metavar="DIR", help="folder of the ledger")
+        added.add_argument("--output", required=True, type=Path, metavar="DIR")
+        if run is not figures:
+            added.add_argument(
+                "--protocol",
+                choices=("last", "paper"),
+                default="last",
+                help="accuracy after the last epoch (default), or as in the paper after the best on the test set",
+            )
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one stage. Exit status: 0, 1 for a failure, 2 for bad input, 130 when interrupted."""
+    options = parser().parse_args(arguments)
+    try:
+        options.stage(options)
+        sys.stdout.flush()
+    except SlimmingError as error:
+        print(f"slimming: error: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("slimming: interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `slimming ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

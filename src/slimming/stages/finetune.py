@@ -1,0 +1,21 @@
+"""Stage `finetune`: a pruned network trained again with the full schedule and no penalty."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from slimming import methods, tensorfile
+from slimming.stages.job import Job, made, start
+
+
+def finetune(
+    checkpoint: str | os.PathLike, prepared: str | os.PathLike, epochs: int | None, folders: tuple[Path, Path]
+) -> None:
+    """Train one pruned network again with the full schedule and no penalty: writes finetuned-<ratio>."""
+    net, run, pruned = made(checkpoint, "pruned")
+    job = Job(run, folders, "finetuned", pruned["ratio"], tensorfile.sha256(checkpoint))
+    dataset = start(run, prepared)
+    # Epochs go on counting, so that fine-tuning does not see the orders and crops of the training again.
+    outcome = job.train(net, dataset, methods.get("none"), epochs or run.schedule.epochs, first=run.schedule.epochs)
+    job.finish(net, dataset, pruned["layers"], **outcome)

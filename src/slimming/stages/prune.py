@@ -1,0 +1,47 @@
+"""Stage `prune`: a trained network at every ratio of the study, measured right after the surgery."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from slimming import methods, pruning, tensorfile
+from slimming.stages.job import Job, made, start
+
+
+def prune(
+    checkpoint: str | os.PathLike,
+    prepared: str | os.PathLike,
+    ratios: Sequence[float],
+    folders: tuple[Path, Path],
+) -> None:
+    """Prune one trained network at every ratio: writes pruned-<ratio>.safetensors and .json for each."""
+    net, run, _ = made(checkpoint, "trained")
+    parent = tensorfile.sha256(checkpoint)
+    dataset = start(run, prepared)
+    scores = methods.get(**run.method).scores(net)
+    for ratio in ratios:
+        plan = pruning.plan(scores, ratio)
+        layers = [
+            {
+                "site": site,
+                "channels": plan.channels[site],
+                "kept": len(kept),
+                "floored": site in plan.floored,
+            }
+            for site, kept in plan.items()
+        ]
+        small = pruning.apply(net, plan)
+        Job(run, folders, "pruned", ratio, parent).finish(small, dataset, layers, warnings=_floored(layers))
+        print(
+            f"ratio {ratio:g}: {sum(map(len, plan.values()))} of {sum(plan.channels.values())} channels kept",
+            flush=True,
+        )
+
+
+def _floored(layers: list[dict]) -> list[str]:
+    names = [layer["site"] for layer in layers if layer["floored"]]
+    if not names:
+        return []
+    return [f"the ranking left {', '.join(names)} without channels; the best one was kept"]

@@ -1,0 +1,275 @@
+"""Studies: one YAML file says data sets x networks x methods x seeds x ratios and the schedule; here it becomes runs.
+
+A study is checked whole before anything runs. This module imports no torch: the Snakefile reads it at every call.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from slimming import methods, networks, sources
+from slimming.errors import InputError, unknown
+
+Ratio = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # of what becomes a folder
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class Model(BaseModel):
+    """Immutable, and strict about keys: a mistyped one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Schedule(Model):
+    """SGD as in the paper: constant learning rate, cut at the given fractions of the epochs."""
+
+    epochs: int = Field(160, ge=1, description="epochs of training")
+    batch_size: int = Field(64, ge=1)
+    lr: float = Field(0.1, gt=0, description="initial learning rate")
+    milestones: tuple[Fraction, ...] = Field((0.5, 0.75), description="fractions of the epochs after which lr is cut")
+    lr_decay: float = Field(0.1, gt=0, le=1, description="factor of each cut")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0, description="on every parameter, scaling factors included")
+
+
+class Dataset(Model):
+    image_size: int | None = Field(None, ge=8, description="resize to this many pixels; default: as published")
+    schedule: dict[str, Any] = Field({}, description="differs from the study's schedule in these keys")
+
+
+class Network(Model):
+    build: str | None = Field(None, description="architecture, where the entry's name is not one")
+    width: float = Field(1.0, gt=0, description="multiplies every channel count")
+    growth: int | None = Field(None, ge=1, description="DenseNet: features a layer appends")
+    schedule: dict[str, Any] = Field({}, description="differs from the study's schedule in these keys")
+
+
+class Finetune(Model):
+    ratios: list[Ratio] = Field([], description="the ratios of the study that are fine-tuned too")
+    epochs: int | None = Field(None, ge=1, description="default: as many as the training had")
+
+
+class Run(Model):
+    """One training and what follows: data set x network x method x seed, with everything that decides its bits."""
+
+    study: Name
+    dataset: str
+    image_size: int | None = None
+    network: Name
+    architecture: dict[str, Any]
+    method: dict[str, Any]
+    method_slug: Name
+    seed: Seed
+    schedule: Schedule = Schedule()
+    threads: int = Field(1, ge=1, description="CPU threads; on a CPU their number changes the bits")
+
+    @model_validator(mode="after")
+    def _known(self) -> Run:
+        _refuse(sources.SOURCES, "data set", self.dataset)
+        networks.parse(self.architecture.get("name", ""))
+        for key in self.architecture:
+            _refuse(("name", "width", "growth"), "key of architecture", key)
+        _get_method(self.method)
+        return self
+
+    @property
+    def slug(self) -> str:
+        """Path of the run below a study's checkpoints and records."""
+        return f"{self.dataset}/{self.network}/{self.method_slug}/seed{self.seed}"
+
+    def settings(self) -> str:
+        """The run as one line of JSON, as the command line takes it."""
+        return json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True)
+
+
+class Study(Model):
+    name: Name
+    description: str = ""
+    datasets: dict[str, Dataset] = Field(min_length=1)
+    networks: dict[Name, Network] = Field(min_length=1)
+    methods: list[dict[str, Any]] = Field(min_length=1)
+    lam: dict[str, float] = Field(1e-4, validate_default=True, description="strength of penalties, one or by network")
+    seeds: list[Seed] = Field(min_length=1)
+    ratios: list[Ratio] = Field(min_length=1, description="shares of channels to remove")
+    finetune: Finetune = Finetune()
+    schedule: Schedule = Schedule()
+    threads: int = Field(1, ge=1)
+
+    @field_validator("datasets", "networks", mode="before")
+    @classmethod
+    def _defaults(cls, value: Any) -> Any:
+        """`digits:` without settings means all defaults."""
+        return {key: settings or {} for key, settings in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("lam", mode="before")
+    @classmethod
+    def _by_network(cls, value: Any, info: ValidationInfo) -> Any:
+        """One strength counts for every network."""
+        return value if isinstance(value, dict) else dict.fromkeys(info.data.get("networks", ()), value)
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """`l1` is short for `{name: l1}`."""
+        if not isinstance(value, list):
+            return value
+        return [{"name": item} if isinstance(item, str) else _numbers(item) for item in value]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        for ratio in self.finetune.ratios:
+            if ratio not in self.ratios:
+                raise InputError(f"finetune ratio {ratio:g} is not among the ratios {self.ratios}")
+        for parameter, value in [("lam", self.lam), *(item for method in self.methods for item in method.items())]:
+            for key in value if isinstance(value, Mapping) else ():
+                _refuse(self.networks, f"network in {parameter}", key)
+        # Ratios are told apart by six digits in the names of files.
+        ratios, finetuned = ([f"{ratio:g}" for ratio in some] for some in (self.ratios, self.finetune.ratios))
+        for key, values in (("seeds", self.seeds), ("ratios", ratios), ("finetune.ratios", finetuned)):
+            for value in values:
+                if values.count(value) > 1:
+                    raise InputError(f"{key} holds {value} twice")
+        slugs = [run.slug for run in self.runs()]
+        twice = {slug for slug in slugs if slugs.count(slug) > 1} if len(slugs) > len(set(slugs)) else set()
+        if twice:
+            raise InputError(f"methods: two share the slug of {min(twice)}; give one of them a `label`")
+        return self
+
+    def runs(self) -> list[Run]:
+        """Every run of the grid, in the order of the file."""
+        grid = itertools.product(self.datasets, self.networks, self.methods, self.seeds)
+        return [self._run(*cell) for cell in grid]
+
+    def steps(self) -> list[tuple[str, float]]:
+        """(stage, ratio) of every checkpoint that a run makes."""
+        pruned = [("pruned", ratio) for ratio in self.ratios]
+        return [("trained", 0.0), *pruned, *(("finetuned", ratio) for ratio in self.finetune.ratios)]
+
+    def settings(self) -> str:
+        """The study as one line of JSON, as the command line takes it."""
+        return json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True)
+
+    def _run(self, dataset: str, network: str, method: Mapping, seed: int) -> Run:
+        settings = self.networks[network]
+        architecture = {"name": settings.build or network, "width": settings.width}
+        if settings.growth is not None:
+            architecture["growth"] = settings.growth
+        given = {key: value for key, value in method.items() if key != "label"}
+        if methods.takes(_name(given), "lam"):
+            given = {"lam": self.lam} | given
+        parameters = {key: _for_network(key, value, network) for key, value in given.items()}
+        label = str(method.get("label") or _get_method(parameters).slug)
+        if not re.fullmatch(NAME, label):
+            raise InputError(f"methods: the label {label!r} is no name of a folder, which must match {NAME}")
+        changed = self.datasets[dataset].schedule | settings.schedule
+        return Run(
+            study=self.name,
+            dataset=dataset,
+            image_size=self.datasets[dataset].image_size,
+            network=network,
+            architecture=architecture,
+            method=parameters,
+            method_slug=label,
+            seed=seed,
+            schedule=_validated(Schedule, self.schedule.model_dump() | changed, f"schedule of {dataset}, {network}"),
+            threads=self.threads,
+        )
+
+
+def load(path: str | os.PathLike) -> Study:
+    """The study in a YAML file, or in JSON text (Study.settings). InputError names the first key that is wrong."""
+    if str(path).startswith("{"):
+        return parse(_json(str(path), "study"), "study")
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+    return parse(content, str(path))
+
+
+def parse(content: Any, origin: str) -> Study:
+    """The study in a mapping read from `origin`."""
+    return _validated(Study, content, origin)
+
+
+def parse_run(text: str) -> Run:
+    """The run that one line of JSON (Run.settings) describes."""
+    return _validated(Run, _json(text, "run"), "run")
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"the {what} is not JSON ({error}); copy it from a record or a printed command") from error
+
+
+def _validated(model: type[Model], content: Any, origin: str) -> Any:
+    """`content` as `model`; pydantic's report becomes one line about the first fault."""
+    try:
+        return model.model_validate(content)
+    except InputError as error:
+        raise InputError(f"{origin}: {error}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the top level"
+        if fault["type"] == "missing":
+            raise InputError(f"{origin}: {where} is missing") from error
+        if fault["type"] == "extra_forbidden":
+            known = _keys(model, fault["loc"][:-1])
+            raise InputError(f"{origin}: {where}: {unknown('key', fault['loc'][-1], known)}") from error
+        raise InputError(f"{origin}: {where}: {fault['msg']}, got {fault['input']!r}") from error
+
+
+def _keys(model: type[Model], path: tuple) -> list[str]:
+    """The keys that the mapping at `path` inside `model` may have."""
+    nested = {"datasets": Dataset, "networks": Network, "schedule": Schedule, "finetune": Finetune}
+    found = next((nested[part] for part in reversed(path) if part in nested), model)
+    return list(found.model_fields)
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers that YAML 1.1 reads as text ("1e-4") as numbers; `name` and `label` stay text."""
+    if isinstance(value, dict):
+        return {key: item if key in ("name", "label") else _numbers(item) for key, item in value.items()}
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _refuse(known: Collection[str], kind: str, name: str) -> None:
+    if name not in known:
+        raise unknown(kind, name, known)
+
+
+def _get_method(parameters: Mapping[str, Any]) -> methods.Method:
+    _name(parameters)
+    return methods.get(**parameters)
+
+
+def _name(method: Mapping[str, Any]) -> str:
+    if not isinstance(method.get("name"), str):
+        raise InputError(f"methods: {dict(method)} has no name")
+    return method["name"]
+
+
+def _for_network(parameter: str, value: Any, network: str) -> Any:
+    """A method's parameter, given for all networks or by network."""
+    if not isinstance(value, Mapping):
+        return value
+    if network not in value:
+        raise InputError(f"{parameter} names {', '.join(value)} but not {network}")
+    return value[network]

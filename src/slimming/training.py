@@ -1,0 +1,215 @@
+"""The training loop: stochastic gradient descent as in the paper, resumable at any step with the same bits.
+
+Not for choosing channels or for knowing methods: a method adds its gradient through methods.base.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from slimming import data, measure, networks, tensorfile
+from slimming.errors import InputError, SlimmingError
+from slimming.methods.base import Method
+from slimming.networks.base import Network
+from slimming.study import Schedule
+
+SAVE_SHARE = 0.02  # of a training's time may go into saving its state
+HISTORY = ("lr", "loss", "accuracy", "test_loss", "test_accuracy")
+
+
+class DivergedError(SlimmingError):
+    """The loss is not finite. `history` holds the epochs before."""
+
+    def __init__(self, message: str, history: dict[str, list[float]]):
+        super().__init__(message)
+        self.history = history
+
+
+def learning_rate(schedule: Schedule, epoch: int, epochs: int) -> float:
+    """The rate of `epoch` (from 0): lr * decay^(milestones passed), milestones at epoch int(fraction * epochs)."""
+    passed = sum(epoch >= int(fraction * epochs) for fraction in schedule.milestones)
+    return schedule.lr * schedule.lr_decay**passed
+
+
+class FlatParameters:
+    """All parameters of a network in one buffer, their gradients in another, the scaling factors first.
+
+    An update is then a few operations on one tensor, and a penalty is one vector operation on `gamma`, however many
+    layers there are. The network's own parameters become views; convolutions keep their memory format.
+    """
+
+    def __init__(self, net: Network):
+        scaling = [norm.weight for norm in networks.prunable(net).values()]
+        first = {id(parameter) for parameter in scaling}
+        ordered = scaling + [parameter for parameter in net.parameters() if id(parameter) not in first]
+        self.values = torch.cat([_dense(parameter.detach()) for parameter in ordered])
+        self.gradients = torch.zeros_like(self.values)
+        count, start = sum(parameter.numel() for parameter in scaling), 0
+        self.gamma, self.gamma_gradient = self.values[:count], self.gradients[:count]
+        for parameter in ordered:
+            part = slice(start, start + parameter.numel())
+            form = parameter.shape, parameter.stride()
+            parameter.data = self.values[part].as_strided(*form, self.values[part].storage_offset())
+            parameter.grad = self.gradients[part].as_strided(*form, self.gradients[part].storage_offset())
+            start = part.stop
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    """The elements of a dense tensor in the order of its memory, (n,)."""
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+@dataclass
+class State:
+    """Where a training stands: before step `step` of epoch `epoch`, with the running sums of that epoch."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))  # loss, hits
+    history: dict[str, list[float]] = field(default_factory=lambda: {key: [] for key in HISTORY})
+
+
+def train(
+    net: Network,
+    dataset: data.Dataset,
+    schedule: Schedule,
+    method: Method,
+    seed: int,
+    epochs: int,
+    resume: str | os.PathLike,
+    identity: str,
+    first_epoch: int = 0,
+) -> State:
+    """Train `net` in place and return the history; the state is kept in the file `resume` until the caller removes it.
+
+    The step is w <- w - lr (m v + g + wd w), v the momentum buffer, g the loss's gradient plus the method's on the
+    scaling factors. Order and augmentation are functions of (seed, first_epoch + epoch). A state in `resume` that was
+    saved for the same `identity` is continued, with the same bits as a training that never stopped.
+
+    Raises DivergedError when the loss is not finite.
+    """
+    net.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs and GPUs
+    flat = FlatParameters(net)
+    momentum = torch.zeros_like(flat.values)
+    buffers = dict(net.named_buffers())
+    kept = {"values": flat.values, "momentum": momentum} | {f"buffer.{name}": value for name, value in buffers.items()}
+    state = _restored(resume, identity, kept)
+    images = len(dataset.train_labels)
+    steps = -(-images // schedule.batch_size)
+    clock = Clock(state.seconds)
+    with Progress(epochs, steps, state) as progress:
+        while state.epoch < epochs:
+            rate = learning_rate(schedule, state.epoch, epochs)
+            net.train()
+            batches = data.batches(dataset, schedule.batch_size, seed, first_epoch + state.epoch, first=state.step)
+            for batch, labels in batches:
+                logits = net(batch)
+                loss = nn.functional.cross_entropy(logits, labels)
+                loss.backward()
+                method.add_gradient(flat.gamma, flat.gamma_gradient)
+                flat.gradients.add_(flat.values, alpha=schedule.weight_decay)
+                momentum.mul_(schedule.momentum).add_(flat.gradients)
+                flat.values.sub_(momentum, alpha=rate)
+                flat.gradients.zero_()
+                hits = (logits.detach().argmax(1) == labels).sum()
+                state.sums += torch.stack([loss.detach().double() * len(labels), hits.double()]).cpu()
+                state.step += 1
+                progress.step()
+                if clock.save_due():
+                    state.seconds = clock.seconds()
+                    _save(resume, identity, kept, state)
+                    clock.saved()
+            mean_loss, accuracy = (state.sums / images).tolist()
+            if not torch.isfinite(state.sums).all() or not torch.isfinite(flat.values).all():
+                raise DivergedError(
+                    f"the loss is not finite in epoch {state.epoch + 1} of {epochs} (lr {rate:g}): "
+                    "lower the learning rate or the method's strength",
+                    state.history,
+                )
+            test = measure.evaluate(net, dataset)
+            row = (rate, mean_loss, accuracy, test["loss"], test["accuracy"])
+            for key, value in zip(HISTORY, row, strict=True):
+                state.history[key].append(value)
+            state.epoch, state.step = state.epoch + 1, 0
+            state.sums.zero_()
+            progress.epoch(state)
+    state.seconds = clock.seconds()
+    return state
+
+
+class Clock:
+    """Seconds of training over all its sessions, and when to save: so often that it costs SAVE_SHARE of the time."""
+
+    def __init__(self, before: float):
+        self.begin = time.monotonic() - before
+        self.due, self.asked = 0.0, 0.0
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.begin
+
+    def save_due(self) -> bool:
+        self.asked = time.monotonic()
+        return self.asked >= self.due
+
+    def saved(self) -> None:
+        now = time.monotonic()
+        self.due = now + (now - self.asked) / SAVE_SHARE
+
+
+def _save(path: str | os.PathLike, identity: str, kept: dict[str, Tensor], state: State) -> None:
+    header = {"identity": identity, "epoch": state.epoch, "step": state.step}
+    header |= {"seconds": state.seconds, "history": state.history}
+    tensorfile.write(path, {**kept, "sums": state.sums}, header)
+
+
+def _restored(path: str | os.PathLike, identity: str, kept: dict[str, Tensor]) -> State:
+    """The saved state, its tensors copied into `kept`; a fresh one if nothing usable was saved."""
+    if not Path(path).is_file():
+        return State()
+    try:
+        tensors, header = tensorfile.read(path)
+    except InputError as error:
+        print(f"starting over: {error}", file=sys.stderr)
+        return State()
+    if header["identity"] != identity:
+        print(f"starting over: {path} was saved by a run with other settings", file=sys.stderr)
+        return State()
+    for name, value in kept.items():
+        value.copy_(tensors[name])
+    print(f"continuing at epoch {header['epoch'] + 1}, step {header['step'] + 1}", file=sys.stderr)
+    return State(header["epoch"], header["step"], header["seconds"], tensors["sums"].clone(), header["history"])
+
+
+class Progress:
+    """A bar on a terminal; one plain line an epoch in a log."""
+
+    def __init__(self, epochs: int, steps: int, state: State):
+        self.epochs = epochs
+        done = state.epoch * steps + state.step
+        self.bar = tqdm(total=epochs * steps, initial=done, unit="step", disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def step(self) -> None:
+        self.bar.update()
+
+    def epoch(self, state: State) -> None:
+        last = {key: values[-1] for key, values in state.history.items()}
+        text = f"loss {last['loss']:.4f} accuracy {last['accuracy']:.4f} test {last['test_accuracy']:.4f}"
+        if self.bar.disable:
+            print(f"epoch {state.epoch}/{self.epochs} lr {last['lr']:g} {text}", file=sys.stderr, flush=True)
+        else:
+            self.bar.set_postfix_str(text)

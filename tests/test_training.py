@@ -1,0 +1,156 @@
+"""The engine computes what the textbook loop computes, and stops and continues without a trace."""
+
+import copy
+
+import pytest
+import torch
+from examples import SMALL
+from torch import nn
+
+from slimming import data, methods, networks, training
+from slimming.study import Schedule
+
+SEED = 3
+
+
+def pictures(count=200, channels=3, size=12, padding=1):
+    """A data set of random images whose class shows in their brightness."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (count,), generator=generator)
+    noise = torch.randint(0, 64, (count, channels, size, size), generator=generator)
+    images = (noise + 48 * labels[:, None, None, None]).to(torch.uint8)
+    half = count // 2
+    return data.Dataset(
+        "digits", size, ["a", "b", "c", "d"], (0.4,) * channels, (0.2,) * channels, padding, False, {},
+        images[half:], labels[half:], images[:half], labels[:half],
+    )  # fmt: skip
+
+
+def build(name):
+    torch.manual_seed(SEED)
+    return networks.build(name, num_classes=4, **SMALL[name])
+
+
+def engine(net, dataset, method, epochs, resume, schedule=None):
+    schedule = schedule or Schedule(epochs=epochs, batch_size=16)
+    return training.train(net, dataset, schedule, method, SEED, epochs, resume, "test")
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "method", [methods.get("none"), methods.get("l1", lam=1e-3), methods.get("lp", p=0.5, lam=1e-3)]
+)
+def test_twenty_steps_equal_the_textbook_loop(name, method, tmp_path):
+    dataset, schedule = pictures(), Schedule(epochs=4, batch_size=20, lr=0.05)
+    net = build(name)
+    plain = copy.deepcopy(net).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+    for epoch in range(4):
+        optimizer.param_groups[0]["lr"] = 0.05 * 0.1 ** ((epoch >= 2) + (epoch >= 3))
+        for images, labels in data.batches(dataset, 20, SEED, epoch):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(plain(images), labels).backward()
+            for norm in networks.prunable(plain).values():
+                method.add_gradient(norm.weight.detach(), norm.weight.grad)
+            optimizer.step()
+    engine(net, dataset, method, 4, tmp_path / "resume", schedule)
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(net.state_dict()[key], value, rtol=1e-5, atol=1e-5)
+
+
+class Killed(Exception):
+    pass
+
+
+def dying(step):
+    """A method that kills the training before its given step."""
+
+    class Dying(methods.Method):
+        def add_gradient(self, gamma, gradient, left=[step]):  # noqa: B006 (the list is the countdown)
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+
+    return Dying()
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("step", [1, 6, 7, 9, 20])  # seven steps an epoch
+def test_interrupted_training_continues_with_the_same_bits(name, step, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SAVE_SHARE", 1e9)  # save at every step
+    dataset = pictures()
+    unbroken, broken = build(name), build(name)
+    whole = engine(unbroken, dataset, methods.get("none"), 3, tmp_path / "a")
+    with pytest.raises(Killed):
+        engine(broken, dataset, dying(step), 3, tmp_path / "b")
+    continued = build(name)
+    state = engine(continued, dataset, methods.get("none"), 3, tmp_path / "b")
+    assert all(torch.equal(value, continued.state_dict()[key]) for key, value in unbroken.state_dict().items())
+    assert state.history == whole.history
+
+
+def test_state_of_other_settings_or_a_damaged_one_is_not_continued(tmp_path, capsys):
+    dataset, net = pictures(), build("vgg11")
+    (tmp_path / "resume").write_bytes(b"not a state")
+    engine(net, dataset, methods.get("none"), 1, tmp_path / "resume")
+    assert "starting over" in capsys.readouterr().err
+    schedule = Schedule(epochs=1, batch_size=16)
+    training.train(net, dataset, schedule, methods.get("none"), SEED, 1, tmp_path / "resume", "another")
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_network_reads_and_writes_the_flat_buffer(name):
+    net = build(name).to(memory_format=torch.channels_last)
+    before = {key: value.clone() for key, value in net.named_parameters()}
+    flat = training.FlatParameters(net)
+    assert all(torch.equal(value, before[key]) for key, value in net.named_parameters())
+    assert flat.values.numel() == sum(value.numel() for value in before.values())
+    scaling = torch.cat([norm.weight.detach() for norm in networks.prunable(net).values()])
+    assert torch.equal(flat.gamma, scaling)
+    net(torch.randn(4, 3, 12, 12)).square().sum().backward()
+    assert torch.equal(torch.cat([norm.weight.grad for norm in networks.prunable(net).values()]), flat.gamma_gradient)
+    flat.values.zero_()
+    assert all((value == 0).all() for value in net.parameters())
+    for parameter in net.parameters():
+        assert parameter.untyped_storage().data_ptr() == flat.values.untyped_storage().data_ptr()
+        assert parameter.grad.untyped_storage().data_ptr() == flat.gradients.untyped_storage().data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "cuts"), [(160, (80, 120)), (20, (10, 15)), (90, (45, 67)), (101, (50, 75)), (15, (7, 11))]
+)
+def test_learning_rate_is_cut_at_half_and_three_quarters_for_every_length(epochs, cuts):
+    rates = [training.learning_rate(Schedule(), epoch, epochs) for epoch in range(epochs)]
+    assert [epoch for epoch in range(1, epochs) if rates[epoch] < rates[epoch - 1]] == list(cuts)
+    assert rates[0] == 0.1
+    assert rates[-1] == pytest.approx(0.001)
+
+
+def test_penalty_drives_scaling_factors_down(tmp_path):
+    dataset, means = pictures(), {}
+    for method in (methods.get("none"), methods.get("l1", lam=0.02)):
+        net = build("vgg11")
+        engine(net, dataset, method, 4, tmp_path / method.slug)
+        means[method.slug] = torch.cat(list(method.scores(net).values())).mean().item()
+    assert means["l1"] < 0.8 * means["none"]
+
+
+def test_loss_that_is_not_finite_stops_with_the_epochs_before(tmp_path):
+    schedule = Schedule(epochs=3, batch_size=16, lr=1e30)
+    with pytest.raises(training.DivergedError, match="not finite in epoch 1 of 3") as caught:
+        engine(build("vgg11"), pictures(), methods.get("none"), 3, tmp_path / "resume", schedule)
+    assert caught.value.history["loss"] == []
+
+
+def test_seeds_differ_and_repeat(tmp_path):
+    def weights(seed):
+        torch.manual_seed(0)
+        net = networks.build("vgg11", num_classes=4, width=0.125)
+        schedule = Schedule(epochs=1, batch_size=16)
+        training.train(net, pictures(), schedule, methods.get("none"), seed, 1, tmp_path / "r", str(seed))
+        (tmp_path / "r").unlink(missing_ok=True)
+        return torch.cat([value.flatten() for value in net.state_dict().values()])
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
