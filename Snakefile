@@ -1,0 +1,47 @@
+# From data to paper: `snakemake --cores all` makes everything of the study in config/quick.yaml,
+# `snakemake --cores all --configfile config/paper.yaml` everything of another one.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+if "name" not in config:
+
+    configfile: "config/quick.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/prune.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        # Named one by one, so that missing records are made even where a ledger stands.
+        rules.records.input,
+        rules.ledger.output,
+        rules.tables.output,
+        rules.figures.output,
+        rules.paper.output if LATEXMK else [],
+
+
+onsuccess:
+    print(
+        f"{STUDY.name}: ledger in {RESULTS}, tables in {RESULTS}/tables, figures in {FIGURES}"
+    )
+    if LATEXMK:
+        print("paper in paper/paper.pdf")
+    else:
+        print(
+            "no paper: latexmk was not found; install TeX (see README) and run the same command again"
+        )

@@ -1,0 +1,147 @@
+"""The ledger: tidy tables made from records, the only source of tables, figures, claims and the paper.
+
+`ledger.csv` holds one row per measurement. Beside it stand the details that do not fit one row:
+
+    curves.csv      loss, accuracy and learning rate of every epoch
+    factors.csv     histogram of log10 |scaling factor| of every trained network
+    layers.csv      channels, and channels kept, of every prunable site of every pruned network
+    classes.csv     accuracy of every class
+    latency.csv     inference time at every batch size: median and quartiles, in milliseconds
+    settings.csv    settings of every data set x network x method
+    provenance.csv  study, commit, versions, machine and warnings, and how many records say so
+
+Not for aggregating: that is reporting's. What each table holds is in schema.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from pandera.errors import SchemaErrors
+from pandera.pandas import DataFrameSchema
+
+from slimming import records, tensorfile
+from slimming.errors import InputError, unknown
+from slimming.schema import KEY, SOURCES, TABLES, at
+
+
+def collect(paths: Iterable[str | os.PathLike]) -> dict[str, pd.DataFrame]:
+    """Every table, validated and sorted by its key, from the records at `paths`.
+
+    Raises InputError for no records, records of several studies, a measurement recorded twice, and values
+    that are missing, not finite or out of range.
+    """
+    found = [records.read(path) | {"path": _shown(path)} for path in sorted(map(str, paths))]
+    if not found:
+        raise InputError("no records, so no ledger; make some records first")
+    first = found[0]
+    for record in found:
+        if record["study"] != first["study"]:
+            raise InputError(
+                f"{record['path']}: of study {record['study']!r}, but {first['path']} of {first['study']!r}; "
+                "a ledger holds one study"
+            )
+    return {name: _frame(name, found) for name in TABLES}
+
+
+def write(study: str, paths: Iterable[str | os.PathLike], directory: str | os.PathLike) -> None:
+    """Write the tables of the records at `paths`, all of `study`, as CSV files into `directory`.
+
+    Raises InputError as `collect` does, and where the records or the ledger in `directory` belong to another
+    study; nothing is written then.
+    """
+    guard(study, directory)
+    tables = collect(paths)
+    (recorded,) = tables["provenance"].query("item == 'study'")["value"]
+    if recorded != study:
+        raise InputError(f"the records are of study {recorded!r}, not {study!r}; name the study they belong to")
+    for name, frame in reversed(tables.items()):  # ledger.csv last: where it stands, the others stand
+        tensorfile.write_text(Path(directory) / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+
+
+def guard(study: str, directory: str | os.PathLike) -> None:
+    """InputError if `directory` holds the ledger of a study other than `study`."""
+    owner = Path(directory) / "provenance.csv"
+    if owner.is_file():
+        with owner.open(encoding="utf-8", newline="") as stream:
+            names = {row.get("value") for row in csv.DictReader(stream) if row.get("item") == "study"}
+        if names != {study}:
+            named = " and ".join(sorted(map(repr, names))) or "unknown"
+            raise InputError(f"{directory}: holds the ledger of study {named}, not {study!r}; choose another place")
+    elif (Path(directory) / "ledger.csv").exists():
+        raise InputError(f"{directory}: holds a ledger whose study is unknown (no provenance.csv); move it away")
+
+
+def read(path: str | os.PathLike, table: str = "ledger") -> pd.DataFrame:
+    """The table that `write` wrote to the CSV file `path`, every float as it was.
+
+    Raises InputError, naming the first faulty row, for a duplicate row, a value missing, not finite or out of
+    range, and a missing or unknown column.
+    """
+    if table not in TABLES:
+        raise unknown("table", table, TABLES)
+    # Numbers with a fraction are converted later, where a wrong one can be named with its row.
+    types = {name: str(column.dtype) for name, column in TABLES[table].columns.items()}
+    exact = {name: dtype for name, dtype in types.items() if dtype != "float64"}
+    try:
+        # Only an empty field is a missing value: a name may well read "nan".
+        frame = pd.read_csv(path, dtype=exact, keep_default_na=False, na_values=[""], float_precision="round_trip")
+    except (OSError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable table ({reason}); make the ledger again") from error
+    return _validated(frame, table, str(path))
+
+
+def _frame(name: str, found: Iterable[Mapping]) -> pd.DataFrame:
+    """The table `name` of all records."""
+    table = TABLES[name]
+    key = [column for column in table.key if column in KEY]
+    rows = [
+        {column: at(record, SOURCES[column]) for column in key} | row for record in found for row in _rows(name, record)
+    ]
+    frame = pd.DataFrame(rows, columns=[column for column in table.columns if column != "records"])
+    if name == "settings":  # shared by the records of a run, and by seeds
+        frame = frame.drop_duplicates()
+    if name == "provenance":
+        frame = frame.value_counts().rename("records").reset_index()
+    return _validated(frame.sort_values(table.key, ignore_index=True), name, f"the records' {name}")
+
+
+def _rows(name: str, record: Mapping) -> list[Mapping]:
+    try:
+        return list(TABLES[name].rows(record))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise InputError(f"{record['path']}: incomplete, no {name} in it ({fault}); make it again") from error
+
+
+def _validated(frame: pd.DataFrame, name: str, origin: str) -> pd.DataFrame:
+    """`frame` with table `name`'s types and order of columns; InputError names the first faulty row."""
+    table = TABLES[name]
+    schema = DataFrameSchema(table.columns, unique=table.key, strict=True)
+    try:
+        return schema.validate(frame, lazy=True)[[*table.columns]]
+    except SchemaErrors as error:
+        faults = error.failure_cases
+    for check, what in (("column_in_dataframe", "no column"), ("column_in_schema", "unknown column")):
+        if (faults["check"] == check).any():
+            column = faults.loc[faults["check"] == check, "failure_case"].iloc[0]
+            raise InputError(f"{origin}: {what} {column!r}; make the ledger again")
+    fault = faults.sort_values("index", kind="stable").iloc[0]
+    row = frame.iloc[int(fault["index"])]
+    where = ", ".join(f"{column} {row[column]}" for column in [*table.key, "record"] if column in frame)
+    if fault["check"] == "multiple_fields_uniqueness":
+        what = "there is another row with this key"
+    else:
+        what = f"{fault['column']} is {row[fault['column']]}, which fails {fault['check']}"
+    raise InputError(f"{origin}: line {int(fault['index']) + 2} ({where}): {what}; make it again")
+
+
+def _shown(path: str) -> str:
+    """`path` relative to the working directory where it lies below it: a ledger names no home folder."""
+    absolute, here = Path(path).absolute(), Path.cwd()
+    return (absolute.relative_to(here) if absolute.is_relative_to(here) else Path(path)).as_posix()

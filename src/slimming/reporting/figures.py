@@ -1,0 +1,271 @@
+"""Figures of a study, one function a figure: each draws one data set with a panel a network.
+
+The same method has the same colour, marker and dashes in all. The bytes of a file depend on nothing but the
+numbers and matplotlib's version. Not for computing: means and ranges over seeds are the summary's.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+
+from slimming import ledger, tensorfile
+from slimming.reporting import style, summary
+
+WIDTH = 6.3  # inches: the paper's lines, so that letters keep their size
+COLUMNS = 4  # panels side by side, at most
+
+Tables = Mapping[str, pd.DataFrame]
+Panels = dict[tuple[str, int], Axes]
+
+# Without dates and versions, which would change the bytes and not the picture.
+METADATA = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+STAGES = {"pruned": "right after pruning", "finetuned": "after fine-tuning"}
+
+
+def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
+    """Draw FIGURES for every data set of the ledger in `ledger_dir` as svg, pdf and png (300 dpi).
+
+    The files in `output_dir` are named <figure>-<data set>.<format>. Accuracy is that after the last epoch.
+    InputError for a faulty ledger.
+    """
+    ledger_dir, output_dir = Path(ledger_dir), Path(output_dir)
+    tables = {name: ledger.read(ledger_dir / f"{name}.csv", name) for name in ("ledger", "curves", "factors", "layers")}
+    tables["cells"] = summary.summarise(tables["ledger"])
+    for dataset in tables["ledger"]["dataset"].unique():
+        parts = {name: table[table["dataset"] == dataset] for name, table in tables.items()}
+        for name, draw in FIGURES.items():
+            with matplotlib.style.context(["default", style.MATPLOTLIB]):
+                _save(draw(parts), output_dir / f"{name}-{dataset}")
+
+
+def accuracy_ratio(tables: Tables) -> Figure:
+    """Test accuracy against the share of channels removed; bars span the seeds."""
+    cells = _measure(tables, "accuracy")
+    stages = _stages(cells)
+    dodge = _dodge(cells)
+    figure, axes = _panels(cells, _accuracy_labels(stages), height=1.65)
+    for (network, row), axis in axes.items():
+        for method, points in _methods(cells, network, stages[row]):
+            look = style.line(method)
+            shifted = points["ratio"] + dodge[method]
+            axis.vlines(shifted, points["low"], points["high"], color=look["color"], lw=0.8, alpha=0.5)
+            axis.plot(shifted, points["mean"], label=style.method(method), **look)
+        axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axis.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+        axis.set_xlabel("Channels removed (%)")
+    return _finished(figure, axes)
+
+
+def accuracy_parameters(tables: Tables) -> Figure:
+    """Test accuracy against parameters."""
+    return _tradeoff(tables, "parameters", "Parameters")
+
+
+def accuracy_macs(tables: Tables) -> Figure:
+    """Test accuracy against multiply-accumulate operations."""
+    return _tradeoff(tables, "macs", "Multiply-accumulate operations")
+
+
+def _tradeoff(tables: Tables, cost: str, label: str) -> Figure:
+    """Mean accuracy against the mean of `cost`, dense networks included; bars span the seeds."""
+    key = ["network", "method", "ratio", "stage"]
+    costs = _measure(tables, cost).set_index(key)["mean"].rename("cost")
+    cells = _measure(tables, "accuracy").join(costs, on=key)
+    stages = _stages(cells)
+    figure, axes = _panels(cells, _accuracy_labels(stages), height=1.65)
+    for (network, row), axis in axes.items():
+        for method, points in _methods(cells, network, stages[row]):
+            look = style.line(method)
+            axis.vlines(points["cost"], points["low"], points["high"], color=look["color"], lw=0.8, alpha=0.5)
+            axis.plot(points["cost"], points["mean"], label=style.method(method), **look)
+        axis.set_xscale("log")
+        low, high = np.log10(axis.get_xlim())
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high - low < 1.3 else (1, 3)))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xlabel(label)
+    return _finished(figure, axes)
+
+
+def scaling_factors(tables: Tables) -> Figure:
+    """Histograms of the trained networks' scaling factors over all seeds, each scaled to its mode."""
+    factors = tables["factors"]
+    methods = sorted(factors["method"].unique(), key=style.order, reverse=True)
+    found = factors[factors["count"] > 0]
+    figure, axes = _panels(factors, [""], height=0.27 * len(methods) + 0.3)
+    for (network, _), axis in axes.items():
+        for place, method in enumerate(methods):
+            mine = factors[(factors["network"] == network) & (factors["method"] == method)]
+            if mine.empty:
+                continue
+            bins = mine.groupby(["log10_low", "log10_high"], as_index=False)["count"].sum()
+            edges = [*bins["log10_low"], *bins["log10_high"].tail(1)]
+            heights = place + 0.85 * bins["count"] / bins["count"].max()
+            colour = style.line(method)["color"]
+            axis.stairs(heights, edges, baseline=place, fill=True, color=colour, alpha=0.35, lw=0)
+            axis.stairs(heights, edges, baseline=place, color=colour, lw=0.8)
+        axis.set(xlim=(found["log10_low"].min(), found["log10_high"].max()), ylim=(0, len(methods)))
+        axis.set_yticks(range(len(methods)), map(style.method, methods), verticalalignment="bottom")
+        axis.tick_params(axis="y", length=0)
+        axis.spines["left"].set_visible(False)
+        axis.set_xlabel(r"$\log_{10}|\gamma|$")
+    return _finished(figure, axes)
+
+
+def channels_kept(tables: Tables) -> Figure:
+    """The mean share of channels kept at the fine-tuned ratios: a row a method, a column a prunable layer."""
+    layers = tables["layers"]
+    layers = layers.assign(percent=100 * layers["kept"] / layers["channels"])
+    finetuned = tables["ledger"].query("stage == 'finetuned'")["ratio"].unique()
+    ratios = sorted(finetuned if len(finetuned) else layers["ratio"].unique())
+    methods = sorted(layers["method"].unique(), key=style.order)
+    labels = [f"{100 * ratio:g} % removed" for ratio in ratios]
+    figure, axes = _panels(layers, labels, height=max(0.9, 0.115 * len(methods) + 0.25))
+    for (network, row), axis in axes.items():
+        mine = layers[(layers["network"] == network) & (layers["ratio"] == ratios[row])]
+        kept = mine.pivot_table("percent", "method", "position").reindex(methods)
+        image = axis.imshow(
+            kept,
+            cmap="Blues",
+            vmin=0,
+            vmax=100,
+            aspect="auto",
+            interpolation="none",
+            extent=(0.5, kept.shape[1] + 0.5, len(methods) - 0.5, -0.5),
+        )
+        axis.set_yticks(range(len(methods)), map(style.method, methods), fontsize=6)
+        axis.tick_params(axis="y", length=0)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.grid(visible=False)
+        axis.spines[:].set_visible(True)
+        axis.set_xlabel("Prunable layer")
+    figure.colorbar(image, ax=[*axes.values()], label="Channels kept (%)", fraction=0.03, aspect=40, pad=0.02)
+    return _finished(figure, axes)
+
+
+def training_curves(tables: Tables) -> Figure:
+    """Training loss and test accuracy of every epoch of training; bands span the seeds."""
+    curves = tables["curves"].query("stage == 'trained'")
+    curves = curves.assign(test_accuracy=100 * curves["test_accuracy"])
+    rows = {"loss": "Training loss", "test_accuracy": "Test accuracy (%)"}
+    figure, axes = _panels(curves, [*rows.values()], height=1.5)
+    for (network, row), axis in axes.items():
+        mine = curves[curves["network"] == network]
+        for method in sorted(mine["method"].unique(), key=style.order):
+            epochs = mine[mine["method"] == method].groupby("epoch")[[*rows][row]].agg(["mean", "min", "max"])
+            look = {key: value for key, value in style.line(method).items() if key in ("color", "linestyle")}
+            axis.fill_between(epochs.index, epochs["min"], epochs["max"], color=look["color"], alpha=0.1, lw=0)
+            axis.plot(epochs.index, epochs["mean"], label=style.method(method), **look)
+        if [*rows][row] == "loss":
+            axis.set_yscale("log")
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.set_xlabel("Epoch")
+    return _finished(figure, axes)
+
+
+FIGURES: dict[str, Callable[[Tables], Figure]] = {
+    "accuracy-ratio": accuracy_ratio,
+    "accuracy-parameters": accuracy_parameters,
+    "accuracy-macs": accuracy_macs,
+    "scaling-factors": scaling_factors,
+    "channels-kept": channels_kept,
+    "training-curves": training_curves,
+}
+
+
+def _measure(tables: Tables, measure: str) -> pd.DataFrame:
+    """The summary's cells of one measure, accuracies in per cent."""
+    cells = tables["cells"][tables["cells"]["measure"] == measure]
+    scale = 100 if measure == "accuracy" else 1
+    return cells.assign(**{end: scale * cells[end] for end in ("mean", "low", "high")})
+
+
+def _dodge(cells: pd.DataFrame) -> dict[str, float]:
+    """What to add to every method's ratios so that bars at the same ratio stand side by side."""
+    methods = sorted(cells["method"].unique(), key=style.order)
+    room = np.diff(np.sort(cells["ratio"].unique())).min(initial=1.0)
+    places = np.arange(len(methods)) - (len(methods) - 1) / 2
+    return dict(zip(methods, 0.12 * room * places / len(methods), strict=True))
+
+
+def _stages(cells: pd.DataFrame) -> list[str]:
+    return [stage for stage in STAGES if (cells["stage"] == stage).any()]
+
+
+def _accuracy_labels(stages: Sequence[str]) -> list[str]:
+    return [f"Accuracy (%)\n{STAGES[stage]}" for stage in stages]
+
+
+def _methods(cells: pd.DataFrame, network: str, stage: str) -> list[tuple[str, pd.DataFrame]]:
+    """Each method's cells of a network, from the dense network to the highest ratio of `stage`."""
+    mine = cells[(cells["network"] == network) & cells["stage"].isin(["trained", stage])]
+    return [
+        (method, mine[mine["method"] == method].sort_values("ratio"))
+        for method in sorted(mine["method"].unique(), key=style.order)
+    ]
+
+
+def _panels(frame: pd.DataFrame, labels: Sequence[str], height: float) -> tuple[Figure, Panels]:
+    """Panels {(network, row): axis}, networks side by side, with a row for every label of the y axis.
+
+    More than COLUMNS networks continue below. A row shares its y axis, a network its x axis.
+    """
+    networks = frame["network"].unique()
+    columns = min(len(networks), COLUMNS)
+    blocks = math.ceil(len(networks) / columns)
+    figure = Figure(figsize=(min(WIDTH, 3.2 * columns), blocks * len(labels) * height + 0.6))
+    grid = figure.subplots(blocks * len(labels), columns, squeeze=False)
+    axes: Panels = {}
+    for place, network in enumerate(networks):
+        block, column = divmod(place, columns)
+        for row, label in enumerate(labels):
+            axis = axes[network, row] = grid[block * len(labels) + row, column]
+            axis.sharex(axes[network, 0])
+            axis.sharey(axes[networks[0], row])
+            axis.set_title(style.name(network) if row == 0 else "", loc="left")
+            axis.set_ylabel(label if column == 0 else "")
+            axis.tick_params(labelbottom=row == len(labels) - 1, labelleft=column == 0)
+    for axis in set(grid.flat) - set(axes.values()):
+        axis.remove()
+    return figure, axes
+
+
+def _finished(figure: Figure, axes: Panels) -> Figure:
+    """`figure` with the x axis named once a column, and one legend for all panels if lines have labels."""
+    last = max(row for _, row in axes)
+    handles = {}
+    for (_, row), axis in axes.items():
+        if row < last:
+            axis.set_xlabel("")
+        handles |= {handle.get_label(): handle for handle in axis.get_legend_handles_labels()[0]}
+    if handles:
+        fitting = max(1, int(figure.get_figwidth() / 0.88))
+        columns = math.ceil(len(handles) / math.ceil(len(handles) / fitting))
+        figure.legend(handles=[*handles.values()], loc="outside upper center", ncols=columns)
+    return figure
+
+
+def _save(figure: Figure, stem: Path) -> None:
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, so that the formats look the same
+    for form, metadata in METADATA.items():
+        tensorfile.write_aside(
+            stem.with_name(f"{stem.name}.{form}"),
+            functools.partial(figure.savefig, format=form, metadata=metadata),
+        )

@@ -1,0 +1,134 @@
+"""How methods, networks and data sets are named and drawn: the same everywhere, whatever else a study holds.
+
+Every function depends on a name alone, so that a method keeps its colour, marker and place in all figures.
+Labels are valid both as LaTeX and as matplotlib text. Not for choosing what is drawn.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import NamedTuple
+
+
+class Family(NamedTuple):
+    """Methods that share a formula. `label` takes the parameter; `colour` is of Okabe and Ito's palette."""
+
+    label: str
+    colour: str
+    marker: str
+
+
+FAMILIES = {
+    "none": Family("no penalty", "#4d4d4d", "o"),
+    "l1": Family(r"$\ell_1$", "#0072b2", "s"),
+    "lp": Family(r"$\ell_{{{}}}$", "#d55e00", "^"),
+    "tl1": Family(r"T$\ell_1$ ($a={}$)", "#009e73", "D"),
+    "mcp": Family(r"MCP ($a={}$)", "#e69f00", "v"),
+    "scad": Family(r"SCAD ($a={}$)", "#cc79a7", "P"),
+}
+# For methods that are not in the table; Paul Tol's muted palette, where it differs from those above.
+OTHER_COLOURS = ("#332288", "#88ccee", "#44aa99", "#999933", "#882255", "#661100")
+OTHER_MARKERS = ("X", "h", "<", ">", "p", "d")
+# A family's methods share its colour and marker; the parameter chooses among these dashes and fillings.
+SOLID, DASHED, DOTTED, BROKEN = (0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1))
+MANNERS = (
+    (SOLID, "full"),
+    (DASHED, "none"),
+    (DOTTED, "left"),
+    (SOLID, "none"),
+    (DASHED, "full"),
+    (BROKEN, "top"),
+)
+KNOWN = {"lp": ("0.5", "0.75"), "tl1": ("1", "0.5", "10")} | dict.fromkeys(
+    ("mcp", "scad"), ("5000", "10000", "15000", "500")
+)
+
+PROPER = {"vgg": "VGG", "densenet": "DenseNet", "resnet": "ResNet", "cifar": "CIFAR", "svhn": "SVHN"}
+
+GREY = "#595959"
+MATPLOTLIB = {
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.titleweight": "bold",
+    "axes.labelcolor": "black",
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.2,
+    "lines.markeredgewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "legend.frameon": False,
+    "legend.fontsize": 7.2,
+    "legend.handlelength": 2.2,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.2,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.04,
+    "figure.constrained_layout.w_pad": 0.04,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 300,
+    "svg.hashsalt": "slimming",
+}
+
+
+def _split(slug: str) -> tuple[str, str]:
+    """("lp", "0.5") of "lp-0.5"; the parameter is "" where there is none."""
+    family, parameter = re.fullmatch(r"(.*?)(?:-(\d+(?:\.\d+)?))?", slug).groups()
+    return family, parameter or ""
+
+
+def method(slug: str) -> str:
+    """The label of a method; its slug where the family is not in the table."""
+    family, parameter = _split(slug)
+    if family not in FAMILIES or (("{}" in FAMILIES[family].label) != bool(parameter)):
+        return slug
+    return FAMILIES[family].label.format(parameter)
+
+
+def order(slug: str) -> tuple:
+    """Sorting key of methods: families in the order of the table, others by name; parameters ascending."""
+    family, parameter = _split(slug)
+    place = list(FAMILIES).index(family) if family in FAMILIES else len(FAMILIES)
+    return place, family, float(parameter or 0), slug
+
+
+def line(slug: str) -> dict:
+    """Keyword arguments for a method's line in matplotlib: colour, dashes and marker."""
+    family, parameter = _split(slug)
+    digest = zlib.crc32(family.encode())
+    other = Family(slug, OTHER_COLOURS[digest % len(OTHER_COLOURS)], OTHER_MARKERS[digest // 64 % len(OTHER_MARKERS)])
+    _, colour, marker = FAMILIES.get(family, other)
+    known = KNOWN.get(family, ("",))
+    place = known.index(parameter) if parameter in known else zlib.crc32(parameter.encode()) % len(MANNERS)
+    dashes, filling = MANNERS[place]
+    return {
+        "color": colour,
+        "linestyle": dashes,
+        "marker": marker,
+        "fillstyle": filling,
+        "markerfacecoloralt": "white",
+    }
+
+
+def name(slug: str) -> str:
+    """The usual spelling of a network or data set: "ResNet-164", "CIFAR-10"; else its slug."""
+    match = re.fullmatch(r"([a-z]+)(\d*)", slug)
+    if not match or match[1] not in PROPER:
+        return slug
+    return "-".join(filter(None, (PROPER[match[1]], match[2])))

@@ -1,0 +1,49 @@
+"""Mean, sample standard deviation, range and number over seeds: what tables, figures and macros print.
+
+Values keep the ledger's units: accuracies are fractions. Not for intervals and tests: results are described.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from slimming.errors import unknown
+from slimming.reporting import style
+from slimming.schema import KEY
+
+# Accuracy after the last epoch, or after the best on the test set, which the paper reports.
+PROTOCOLS = {"last": "accuracy", "paper": "accuracy_best"}
+BASELINE = "none"  # training without a penalty
+REFERENCE = "l1"  # network slimming as first proposed, which the paper's claims are about
+MEASURES = ("accuracy", "difference", "parameters", "macs", "bytes", "latency_ms")
+CELL = [column for column in KEY if column != "seed"]
+
+
+def summarise(ledger: pd.DataFrame, protocol: str = "last") -> pd.DataFrame:
+    """`mean`, `sd`, `low`, `high` and `n` over seeds of every measure of every (data set, ..., ratio, stage).
+
+    The measure "difference" is the accuracy minus that of REFERENCE at the same seed. A measure that no seed
+    has is left out; the standard deviation of one seed is NaN. Rows are in the order in which they are shown.
+    """
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    frame = ledger.copy()
+    # Right after pruning there is no epoch to choose, so there is one accuracy.
+    frame["accuracy"] = frame[PROTOCOLS[protocol]].fillna(frame["accuracy"])
+    frame["difference"] = _difference(frame)
+    tidy = frame.melt(CELL, MEASURES, "measure").dropna(subset="value")
+    cells = tidy.groupby([*CELL, "measure"], as_index=False)["value"].agg(
+        mean="mean", sd="std", low="min", high="max", n="count"
+    )
+    return cells.sort_values([*CELL, "measure"], key=_shown_order, kind="stable", ignore_index=True)
+
+
+def _difference(frame: pd.DataFrame) -> pd.Series:
+    others = [column for column in KEY if column != "method"]
+    reference = frame[frame["method"] == REFERENCE].set_index(others)["accuracy"].rename("reference")
+    difference = frame["accuracy"] - frame.join(reference, on=others)["reference"]
+    return difference.mask(frame["method"] == REFERENCE)
+
+
+def _shown_order(column: pd.Series) -> pd.Series:
+    return column.map(style.order) if column.name == "method" else column

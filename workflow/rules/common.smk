@@ -1,0 +1,82 @@
+# What the rules share: the study, where its products lie, and which package files a job depends on.
+import ast
+import functools
+import shutil
+import sys
+from pathlib import Path
+
+from slimming import methods, networks, records as record_files, study as studies
+from slimming.errors import InputError
+from slimming.schema import TABLES as LEDGER_TABLES
+
+try:
+    STUDY = studies.parse(config, "configuration")
+except InputError as error:
+    sys.exit(f"slimming: error: {error}")
+
+RUNS = {run.slug: run for run in STUDY.runs()}
+RESULTS = f"results/{STUDY.name}"
+CHECKPOINTS = f"{RESULTS}/checkpoints"
+RECORDS = f"{RESULTS}/records"
+LOGS = f"logs/{STUDY.name}"
+FIGURES = f"figures/{STUDY.name}"
+LATEXMK = shutil.which("latexmk")
+
+# A run's settings reach its job on the command line, and records carry them on: these files decide no number.
+CARRIERS = {"cli.py", "errors.py", "records.py", "study.py"}
+
+
+@functools.cache
+def closure(*modules):
+    """The package files that `modules` ("stages.train") import, directly or not, themselves included."""
+    package = Path("src/slimming")
+    todo, found = [package / name.replace(".", "/") for name in modules], set()
+    while todo:
+        path = todo.pop()
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if file in found or not file.is_file() or file.name in CARRIERS:
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if (
+                isinstance(node, ast.ImportFrom)
+                and (node.module or "").partition(".")[0] == "slimming"
+            ):
+                parent = Path("src", *node.module.split("."))
+                todo += [parent, *(parent / alias.name for alias in node.names)]
+    return sorted(map(str, found - {package / "__init__.py"}))
+
+
+def code(stage):
+    """For a rule's `input.code`: what the stage imports, and the modules of the run's network and method."""
+
+    def files(wildcards):
+        run = RUNS[wildcards.run]
+        family, _ = networks.parse(run.architecture["name"])
+        method = type(methods.get(**run.method)).__module__.removeprefix("slimming.")
+        return closure(f"stages.{stage}", f"networks.{family}", method)
+
+    return files
+
+
+def prepared(run):
+    """The prepared data set of a run."""
+    size = f"-{run.image_size}" if run.image_size else ""
+    return f"data/prepared/{run.dataset}{size}.safetensors"
+
+
+def products(stage, ratio=0.0):
+    """Checkpoint and record of a stage, with the wildcard {run}."""
+    stem = record_files.stem(stage, ratio)
+    return {
+        "checkpoint": f"{CHECKPOINTS}/{{run}}/{stem}.safetensors",
+        "record": f"{RECORDS}/{{run}}/{stem}.json",
+    }
+
+
+STEPS = [products(*step) for step in STUDY.steps()]
+
+
+wildcard_constraints:
+    run="|".join(RUNS),
+    ratio="|".join(f"{ratio:g}" for ratio in STUDY.ratios),

@@ -1,0 +1,31 @@
+# Data sets: fetched where their files are missing, and written once for all jobs.
+SIZES = {prepared(run): run for run in RUNS.values()}
+
+
+localrules:
+    prepare,
+
+
+rule prepare:
+    input:
+        code=closure("data"),
+    output:
+        "data/prepared/{data}.safetensors",
+    log:
+        "logs/prepare/{data}.log",
+    benchmark:
+        "logs/prepare/{data}.tsv"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=120,
+        gpu=0,
+    params:
+        dataset=lambda wildcards, output: SIZES[output[0]].dataset,
+        size=lambda wildcards, output: (
+            f"--image-size {size}" if (size := SIZES[output[0]].image_size) else ""
+        ),
+    message:
+        "prepare {wildcards.data}"
+    shell:
+        "slimming prepare {params.dataset} {params.size} --root data --output {output} 2> {log}"

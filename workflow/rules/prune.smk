@@ -1,0 +1,54 @@
+# Pruning takes all ratios of a run in one job; every fine-tuning is a training and a job of its own.
+PRUNED = [products("pruned", ratio) for ratio in STUDY.ratios]
+
+
+rule prune:
+    input:
+        checkpoint=products("trained")["checkpoint"],
+        data=lambda wildcards: prepared(RUNS[wildcards.run]),
+        code=code("prune"),
+    output:
+        checkpoints=[step["checkpoint"] for step in PRUNED],
+        records=[step["record"] for step in PRUNED],
+    log:
+        f"{LOGS}/prune/{{run}}.log",
+    benchmark:
+        f"{LOGS}/prune/{{run}}.tsv"
+    threads: STUDY.threads
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=0,
+    params:
+        ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
+        folders=rules.train.params.folders,
+    message:
+        "prune {wildcards.run}"
+    shell:
+        "slimming prune {input.checkpoint} --ratios {params.ratios} --data {input.data} {params.folders} > {log} 2>&1"
+
+
+rule finetune:
+    input:
+        checkpoint=f"{CHECKPOINTS}/{{run}}/pruned-{{ratio}}.safetensors",
+        data=lambda wildcards: prepared(RUNS[wildcards.run]),
+        code=code("finetune"),
+    output:
+        checkpoint=f"{CHECKPOINTS}/{{run}}/finetuned-{{ratio}}.safetensors",
+        record=f"{RECORDS}/{{run}}/finetuned-{{ratio}}.json",
+    log:
+        f"{LOGS}/finetune/{{run}}-{{ratio}}.log",
+    benchmark:
+        f"{LOGS}/finetune/{{run}}-{{ratio}}.tsv"
+    threads: STUDY.threads
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=0,
+    params:
+        epochs=f"--epochs {STUDY.finetune.epochs}" if STUDY.finetune.epochs else "",
+        folders=rules.train.params.folders,
+    message:
+        "finetune {wildcards.run} at ratio {wildcards.ratio}"
+    shell:
+        "slimming finetune {input.checkpoint} {params.epochs} --data {input.data} {params.folders} 2> {log}"

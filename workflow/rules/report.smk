@@ -1,0 +1,183 @@
+# From records to what people read. Everything after `ledger` needs the ledger's files alone.
+LEDGER = {name: f"{RESULTS}/{name}.csv" for name in LEDGER_TABLES}
+TABLES = [
+    "accuracy-pruned",
+    "accuracy-finetuned",
+    "difference-pruned",
+    "difference-finetuned",
+    "parameters",
+    "macs",
+    "bytes",
+    "latency",
+]
+DRAWINGS = [
+    "accuracy-ratio",
+    "accuracy-parameters",
+    "accuracy-macs",
+    "scaling-factors",
+    "channels-kept",
+    "training-curves",
+]
+
+
+localrules:
+    ledger,
+    tables,
+    figures,
+    macros,
+    paper,
+
+
+rule records:
+    input:
+        [step["record"].format(run=run) for run in RUNS for step in STEPS],
+
+
+rule ledger:
+    input:
+        records=rules.records.input,
+        code=closure("ledger"),
+    output:
+        **LEDGER,
+    log:
+        f"{LOGS}/ledger.log",
+    benchmark:
+        f"{LOGS}/ledger.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        study=STUDY.settings(),
+        records=RECORDS,
+        directory=RESULTS,
+    message:
+        "ledger of {STUDY.name}"
+    shell:
+        "slimming ledger {params.study:q} --records {params.records} --output {params.directory} 2> {log}"
+
+
+rule tables:
+    input:
+        ledger=LEDGER.values(),
+        code=closure("reporting.tables"),
+    output:
+        report(
+            expand(
+                f"{RESULTS}/tables/{{name}}.csv",
+                name=[*TABLES, "settings", "provenance"],
+            ),
+            category="Tables",
+            labels={"table": "{name}"},
+            caption="../report/table.rst",
+        ),
+        expand(
+            f"{RESULTS}/tables/{{name}}-{{dataset}}.tex",
+            name=TABLES,
+            dataset=STUDY.datasets,
+        ),
+        expand(f"{RESULTS}/tables/{{name}}.tex", name=["settings", "provenance"]),
+    log:
+        f"{LOGS}/tables.log",
+    benchmark:
+        f"{LOGS}/tables.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        ledger=RESULTS,
+        directory=f"{RESULTS}/tables",
+    message:
+        "tables of {STUDY.name}"
+    shell:
+        "slimming tables {params.ledger} --output {params.directory} 2> {log}"
+
+
+rule figures:
+    input:
+        ledger=LEDGER.values(),
+        code=closure("reporting.figures"),
+    output:
+        report(
+            expand(
+                f"{FIGURES}/{{name}}-{{dataset}}.svg",
+                name=DRAWINGS,
+                dataset=STUDY.datasets,
+            ),
+            category="Figures",
+            caption="../report/figure.rst",
+        ),
+        expand(
+            f"{FIGURES}/{{name}}-{{dataset}}.{{format}}",
+            name=DRAWINGS,
+            dataset=STUDY.datasets,
+            format=["pdf", "png"],
+        ),
+    log:
+        f"{LOGS}/figures.log",
+    benchmark:
+        f"{LOGS}/figures.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        ledger=RESULTS,
+        directory=FIGURES,
+    message:
+        "figures of {STUDY.name}"
+    shell:
+        "slimming figures {params.ledger} --output {params.directory} 2> {log}"
+
+
+rule macros:
+    input:
+        ledger=LEDGER.values(),
+        code=closure("reporting.macros"),
+    output:
+        "paper/generated/macros.tex",
+        "paper/generated/macros.json",
+    log:
+        f"{LOGS}/macros.log",
+    benchmark:
+        f"{LOGS}/macros.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        ledger=RESULTS,
+    message:
+        "numbers of the paper, from {STUDY.name}"
+    shell:
+        "slimming macros {params.ledger} --output paper/generated 2> {log}"
+
+
+rule paper:
+    input:
+        rules.macros.output,
+        rules.tables.output,
+        rules.figures.output,
+        text=["paper/paper.tex", "paper/refs.bib"],
+    output:
+        report("paper/paper.pdf", category="Paper", caption="../report/paper.rst"),
+    log:
+        f"{LOGS}/paper.log",
+    benchmark:
+        f"{LOGS}/paper.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    message:
+        "typeset the paper"
+    shell:
+        # A fixed date makes the same numbers give the same bytes.
+        "SOURCE_DATE_EPOCH=0 FORCE_SOURCE_DATE=1 latexmk -cd -pdf -halt-on-error -interaction=nonstopmode"
+        " paper/paper.tex > {log} 2>&1"

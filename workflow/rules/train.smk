@@ -1,0 +1,23 @@
+# Training: one job a run. An interrupted job's state lies beside its output and is continued.
+rule train:
+    input:
+        data=lambda wildcards: prepared(RUNS[wildcards.run]),
+        code=code("train"),
+    output:
+        **products("trained"),
+    log:
+        f"{LOGS}/train/{{run}}.log",
+    benchmark:
+        f"{LOGS}/train/{{run}}.tsv"
+    threads: STUDY.threads
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=0,
+    params:
+        run=lambda wildcards: RUNS[wildcards.run].settings(),
+        folders=f"--checkpoints {CHECKPOINTS}/{{run}} --records {RECORDS}/{{run}}",
+    message:
+        "train {wildcards.run}"
+    shell:
+        "slimming train {params.run:q} --data {input.data} {params.folders} 2> {log}"
