@@ -1,0 +1,226 @@
+"""The stages through the real command line: complete records, and bits that the run's settings alone decide."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from slimming import checkpoints, cli, data, measure, networks, records, tensorfile
+from slimming.stages import train
+from tiny import STEMS, Work, slimming
+
+
+def test_every_stage_leaves_a_checkpoint_and_a_record_and_nothing_else(made):
+    expected = [made.checkpoints / f"{stem}.safetensors" for stem in STEMS]
+    expected += [made.records / f"{stem}.json" for stem in STEMS]
+    assert sorted(made.files()) == sorted(expected)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_records_hold_what_their_documentation_says(made, stem):
+    documented = set(re.findall(r"^    (\w+) ", records.__doc__, re.MULTILINE))
+    left_out = {"trained": set(), "pruned": {"factors", "training"}, "finetuned": {"factors"}}
+    record = made.record(stem)
+    assert set(record) == documented - left_out[record["stage"]]
+    assert (record["study"], record["stage"]) == ("tiny", stem.partition("-")[0])
+    assert record["ratio"] == float(stem.partition("-")[2] or 0)
+    assert record["run"] == json.loads(made.run.settings())
+    assert set(record["measured"]) == {
+        "accuracy", "accuracy_best", "accuracy_per_class", "bytes", "channels", "latency_ms", "loss", "macs",
+        "parameters", "ratio_reached",
+    }  # fmt: skip
+    assert record["provenance"]["device"] == "cpu"
+    assert record["provenance"]["threads"] == 1
+    assert record["provenance"]["command"].startswith(f"slimming {stem.partition('-')[0][:5].rstrip('d')}")
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_checkpoint_and_record_belong_together(made, stem):
+    path, record = made.checkpoints / f"{stem}.safetensors", made.record(stem)
+    assert record["checkpoint"] == {"path": path.as_posix(), "sha256": tensorfile.sha256(path)}
+    _, header = checkpoints.load(path)
+    assert header == {key: record[key] for key in header}
+    assert header.keys() == {"study", "stage", "ratio", "run", "parent", "layers"}
+    before = {"trained": None, "pruned": "trained", "finetuned": "pruned-0.5"}[record["stage"]]
+    assert record["parent"] == (before and made.record(before)["checkpoint"]["sha256"])
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_figures_are_those_of_the_stored_network(made, stem):
+    path, measured = made.checkpoints / f"{stem}.safetensors", made.record(stem)["measured"]
+    found = measure.measure(checkpoints.load(path)[0], data.load(made.prepared), path)
+    del found["latency_ms"]
+    assert found == {key: measured[key] for key in found}
+
+
+def test_the_command_measures_alike(made):
+    path = made.checkpoints / "pruned-0.5.safetensors"
+    done = slimming("measure", str(path), "--data", str(made.prepared), check=True)
+    found, recorded = json.loads(done.stdout), made.record("pruned-0.5")["measured"]
+    assert found.pop("latency_ms").keys() == recorded["latency_ms"].keys()
+    assert found.items() <= recorded.items()
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_channels_add_up(made, stem):
+    record, dense = made.record(stem), made.record("trained")["layers"]
+    layers, measured = record["layers"], record["measured"]
+    channels, kept = (sum(layer[key] for layer in layers) for key in ("channels", "kept"))
+    net, _ = checkpoints.load(made.checkpoints / f"{stem}.safetensors")
+    sizes = {site: norm.num_features for site, norm in networks.prunable(net).items()}
+    assert {layer["site"]: layer["kept"] for layer in layers} == sizes
+    assert [layer["channels"] for layer in layers] == [layer["channels"] for layer in dense]
+    assert measured["channels"] == kept
+    assert measured["ratio_reached"] == pytest.approx((channels - kept) / channels)
+    floored = sum(layer["floored"] for layer in layers)
+    assert channels - kept == round(record["ratio"] * channels) - floored  # each kept its best, and that one alone
+    assert all(layer["kept"] == 1 for layer in layers if layer["floored"])
+
+
+def test_a_site_that_was_kept_from_vanishing_is_in_the_record(made):
+    record = made.record("pruned-0.95")
+    floored = [layer["site"] for layer in record["layers"] if layer["floored"]]
+    assert floored
+    assert record["measured"]["ratio_reached"] < 0.95
+    assert record["warnings"] == [f"the ranking left {', '.join(floored)} without channels; the best one was kept"]
+    assert made.record("pruned-0.5")["warnings"] == []
+
+
+def test_a_penalty_that_cannot_act_is_in_the_record(made):
+    (warning,) = made.record("trained")["warnings"]
+    assert warning.startswith("mcp-100 with lam=0.001 cannot act: its knee 0.1 lies below")
+
+
+def test_ratio_zero_changes_no_figure(made):
+    trained, pruned = (made.record(stem)["measured"] for stem in ("trained", "pruned-0"))
+    for figure in ("accuracy", "accuracy_per_class", "loss", "parameters", "macs", "channels", "ratio_reached"):
+        assert pruned[figure] == trained[figure]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_history_is_that_of_every_epoch(made, stem):
+    record = made.record(stem)
+    if record["stage"] == "pruned":
+        assert record["history"] == {}
+        assert record["measured"]["accuracy_best"] is None
+        return
+    history, measured = record["history"], record["measured"]
+    assert history.keys() == {"lr", "loss", "accuracy", "test_loss", "test_accuracy"}
+    assert {len(values) for values in history.values()} == {2}
+    assert history["lr"] == pytest.approx([0.1, 0.001])  # int(0.5 * 2) = int(0.75 * 2) = 1
+    # The last epoch's, but for the rounding of another memory format.
+    assert measured["accuracy"] == pytest.approx(history["test_accuracy"][-1], abs=1 / 360)
+    assert measured["loss"] == pytest.approx(history["test_loss"][-1], rel=1e-3)
+    assert measured["accuracy"] > 0.3  # of ten classes, so it has learnt
+    assert measured["accuracy_best"] == max(measured["accuracy"], *history["test_accuracy"])
+    training = record["training"]
+    assert training["epochs"] == 2
+    assert training["images_per_second"] == pytest.approx(2 * 1437 / training["seconds"])
+
+
+def test_histogram_counts_every_scaling_factor(made):
+    net, _ = checkpoints.load(made.checkpoints / "trained.safetensors")
+    gamma = torch.cat([norm.weight.detach().double().abs() for norm in networks.prunable(net).values()]).numpy()
+    factors = made.record("trained")["factors"]
+    edges = factors["log10_edges"]
+    expected, _ = np.histogram(np.log10(gamma).clip(edges[0], edges[-1]), edges)
+    assert factors["counts"] == expected.tolist()
+    assert sum(factors["counts"]) == made.record("trained")["measured"]["channels"]
+
+
+def test_histogram_counts_what_lies_beyond_its_ends():
+    net = networks.build("vgg11", width=0.125)
+    (first, second, *_) = networks.prunable(net).values()
+    with torch.no_grad():
+        first.weight[:3] = torch.tensor([0.0, -1e-12, 1e-8])
+        second.weight[:2] = torch.tensor([10.0, -1e3])
+    factors = train._histogram(net)
+    assert factors["counts"][0] == 3
+    assert factors["counts"][-1] == 2
+    # All others are 10^-0.301, as they were built.
+    assert factors["counts"][factors["log10_edges"].index(-0.4)] == 344 - 5
+
+
+def test_the_records_make_a_ledger(made, tmp_path):
+    folder = made.folder / "records"
+    command = ["ledger", made.study.settings(), "--records", str(folder), "--output", str(tmp_path)]
+    assert cli.main(command) == 0
+    ledger = pd.read_csv(tmp_path / "ledger.csv")
+    assert sorted(zip(ledger["stage"], ledger["ratio"], strict=True)) == sorted(made.study.steps())
+    for _, row in ledger.iterrows():
+        measured = made.record(records.stem(row["stage"], row["ratio"]))["measured"]
+        assert row["accuracy"] == measured["accuracy"]
+        assert row["latency_ms"] == measured["latency_ms"]["1"]["median"]
+
+
+def test_a_run_repeated_from_its_record_has_the_same_bits(made, tmp_path, capsys):
+    work = Work(tmp_path, made.prepared)
+    # What is left of a kill in mid-write and of a divergence does not matter, and goes.
+    for stray in (".trained.safetensors.x1y2z3", ".trained.resume.x1y2z3"):
+        (work.checkpoints / stray).mkdir(parents=True)
+        (work.checkpoints / stray / "part").write_bytes(b"half")
+    records.write(work.records / "trained.diverged.json", {})
+    settings = json.dumps(made.record("trained")["run"])
+    torch.manual_seed(time.time_ns())  # nor does the state of anybody's generator
+    np.random.seed(1)
+    for command in (work.command("train", settings), work.prune(), work.finetune()):
+        assert cli.main(command) == 0
+    assert "warning: mcp-100 with lam=0.001 cannot act" in capsys.readouterr().out
+    assert [path.relative_to(tmp_path) for path in work.files()] == [
+        path.relative_to(made.folder) for path in made.files()
+    ]
+    for stem in STEMS:
+        assert work.checkpoint(stem) == made.checkpoint(stem)
+
+
+def test_the_seed_changes_the_bits(made, tmp_path):
+    other = Work(tmp_path, made.prepared, seeds=[2])
+    assert cli.main(other.train()) == 0
+    assert other.record("trained")["run"]["seed"] == 2
+    weights = [checkpoints.load(work.checkpoints / "trained.safetensors")[0] for work in (other, made)]
+    assert not torch.equal(weights[0].classifier.weight, weights[1].classifier.weight)
+
+
+def test_the_number_of_threads_is_kept_and_recorded(prepared, tmp_path):
+    # Few steps, because threads that outnumber the idle cores wait for each other.
+    other = Work(tmp_path, prepared, threads=2, schedule={"epochs": 1, "batch_size": 479})
+    assert cli.main(other.train()) == 0
+    record = other.record("trained")
+    assert record["run"]["threads"] == record["provenance"]["threads"] == torch.get_num_threads() == 2
+
+
+def test_fine_tuning_sees_other_orders_of_the_images_than_the_training(again, monkeypatch):
+    epochs, batches = [], data.batches
+
+    def watched(dataset, batch_size, seed, epoch, first):
+        epochs.append((seed, epoch))
+        return batches(dataset, batch_size, seed, epoch, first)
+
+    monkeypatch.setattr(data, "batches", watched)
+    assert cli.main(again.train()) == 0
+    assert cli.main(again.finetune()) == 0
+    assert epochs == [(1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+def test_networks_of_every_stage_are_timed_in_the_same_memory_format(again, monkeypatch):
+    formats, latency = [], measure.latency
+
+    def watched(net, *arguments):
+        formats.append({weight.is_contiguous() for weight in net.parameters()})
+        return latency(net, *arguments)
+
+    monkeypatch.setattr(measure, "latency", watched)
+    for command in (again.train(), again.prune(), again.finetune()):
+        assert cli.main(command) == 0
+    assert formats == [{True}] * len(STEMS)
+
+
+def test_fine_tuning_takes_the_epochs_it_is_told(made, again):
+    assert cli.main([*again.finetune(), "--epochs", "1"]) == 0
+    record = again.record("finetuned-0.5")
+    assert record["training"]["epochs"] == len(record["history"]["loss"]) == 1
+    assert again.checkpoint("finetuned-0.5") != made.checkpoint("finetuned-0.5")

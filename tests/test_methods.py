@@ -1,0 +1,129 @@
+"""Every method keeps the contract of methods.base at its default parameters, and refuses what it does not know."""
+
+import inspect
+
+import pytest
+import torch
+
+from examples import SMALL, randomised
+from slimming import methods, networks, penalties
+from slimming.errors import InputError
+
+DEFAULTS = sorted(methods.registry())
+
+
+def test_every_penalty_is_a_method():
+    assert set(methods.registry()) >= set(penalties.PENALTIES)
+
+
+@pytest.mark.parametrize("network", SMALL)
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_scores_are_finite_and_one_for_each_channel_of_every_site(name, network):
+    net = randomised(network)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    scores = methods.get(name).scores(net)
+    assert list(scores) == list(networks.prunable(net))
+    for site, norm in networks.prunable(net).items():
+        assert scores[site].shape == (norm.num_features,)
+        assert torch.isfinite(scores[site]).all()
+        assert not scores[site].requires_grad
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("name", sorted(penalties.PENALTIES))
+def test_a_penalty_ranks_by_the_size_of_scaling_factors(name):
+    net = randomised("vgg11")
+    for site, scores in methods.get(name).scores(net).items():
+        assert torch.equal(scores, net.get_submodule(site).weight.detach().abs())
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_gradient_is_added_in_place_and_finite(name):
+    gamma = torch.tensor([-2.0, -1e-6, 0.0, 1e-6, 0.5, 2.0])
+    before, gradient = gamma.clone(), torch.full((6,), 10.0)
+    methods.get(name).add_gradient(gamma, gradient)
+    assert torch.equal(gamma, before)
+    assert torch.isfinite(gradient).all()
+    change = gradient - 10
+    assert (change * gamma.sign() >= 0).all()  # a penalty shrinks, and never grows
+    assert change[2] == 0
+
+
+@pytest.mark.parametrize("name", sorted(penalties.PENALTIES.keys() - {"none"}))
+def test_a_penalty_adds_its_subgradient(name):
+    gamma, gradient = torch.linspace(-1, 1, 9), torch.zeros(9)
+    methods.get(name, lam=0.01).add_gradient(gamma, gradient)
+    assert torch.equal(gradient, penalties.get(name).subgradient(gamma, 0.01))
+    assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "slug"),
+    [
+        ("none", {}, "none"),
+        ("l1", {"lam": 0.5}, "l1"),
+        ("lp", {"p": 0.5}, "lp-0.5"),
+        ("lp", {"p": 0.75}, "lp-0.75"),
+        ("tl1", {"a": 1}, "tl1-1"),
+        ("mcp", {"a": 200.0}, "mcp-200"),
+        ("scad", {}, "scad-5000"),
+    ],
+)
+def test_slug_names_the_method_with_its_parameters(name, parameters, slug):
+    assert methods.get(name, **parameters).slug == slug
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_an_unknown_parameter_is_refused_in_one_line(name):
+    for parameter in ("nosuch", "slug", "penalty"):
+        with pytest.raises(InputError, match=parameter) as caught:
+            methods.get(name, **{parameter: 1.0})
+        assert "\n" not in str(caught.value)
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("l11", {}, "unknown method 'l11': did you mean 'l1'"),
+        ("tl1", {"lamda": 1.0}, "unknown parameter of tl1 'lamda': did you mean 'lam'"),
+        ("l1", {"lamda": 1.0}, "unknown parameter of l1 'lamda': did you mean 'lam'"),
+        ("lp", {"q": 0.5}, "unknown parameter of lp 'q': Known: lam, p"),
+        ("lp", {"p": 1.0}, r"lp: p must lie in \(0, 1\), got 1.0"),
+        ("lp", {"p": 0.0}, r"lp: p must lie in \(0, 1\), got 0.0"),
+        ("scad", {"a": 2}, r"scad: a must lie in \(2, inf\), got 2"),
+        *(
+            ("l1", {"lam": lam}, r"l1: lam must lie in \[0, inf\), got")
+            for lam in (-1e-4, float("inf"), float("nan"), "1e-4x", None, True)
+        ),
+    ],
+)
+def test_bad_names_and_values_are_refused(name, parameters, message):
+    with pytest.raises(InputError, match=message):
+        methods.get(name, **parameters)
+
+
+@pytest.mark.parametrize("name", ["mcp", "scad"])
+def test_a_knee_below_the_initial_scaling_factors_warns(name):
+    (caution,) = methods.get(name, a=499.0, lam=1e-3).cautions(0.5)
+    assert f"{name}-499 with lam=0.001 cannot act" in caution
+    assert "0.499" in caution
+    assert "\n" not in caution
+    assert methods.get(name, a=501.0, lam=1e-3).cautions(0.5) == []
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_act_on_fresh_networks(name):
+    assert methods.get(name).cautions(0.5) == []
+
+
+@pytest.mark.parametrize(("name", "parameter"), [("l1", "lam"), ("mcp", "lam")])
+def test_study_learns_which_methods_take_a_strength(name, parameter):
+    assert methods.takes(name, parameter)
+    assert not methods.takes("none", parameter)
+    assert not methods.takes("no such method", parameter)
+
+
+def test_no_method_is_named_outside_its_module():
+    for factory in methods.registry().values():
+        assert inspect.getmodule(getattr(factory, "func", factory)).__name__.startswith("slimming.methods.")

@@ -1,0 +1,177 @@
+"""The workflow runs from data to paper, runs nothing twice, and reruns what a change touches and no more."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from slimming.reporting import figures, tables
+
+REPORTS = {"tables": 1, "figures": 1, "macros": 1} | ({"paper": 1} if shutil.which("latexmk") else {})
+DOWNSTREAM = {"ledger": 1, **REPORTS}
+
+
+def files(root, pattern):
+    """{path: (content, time)} below `root`."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.glob(pattern) if path.is_file()}
+
+
+def test_study_runs_from_data_to_ledger_tables_and_figures(finished):
+    results = finished.root / "results/tiny"
+    ledger = pd.read_csv(results / "ledger.csv")
+    assert len(ledger) == 3 * (1 + 2 + 1)
+    assert set(ledger["method"]) == {"none", "l1", "mcp-200"}
+    for row in ledger.itertuples():
+        record = json.loads((finished.root / row.record).read_text())
+        assert record["measured"]["accuracy"] == row.accuracy
+        assert record["checkpoint"]["sha256"] == row.checkpoint_sha256
+        assert (finished.root / record["checkpoint"]["path"]).is_file()
+    assert {path.stem for path in (results / "tables").glob("*.csv")} == {*tables.TABLES, "settings", "provenance"}
+    drawn = {path.name for path in (finished.root / "figures/tiny").iterdir()}
+    assert drawn == {f"{name}-digits.{kind}" for name in figures.FIGURES for kind in ("svg", "pdf", "png")}
+
+
+@pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is not installed, so the paper is not typeset")
+def test_paper_is_typeset(finished):
+    from pypdf import PdfReader
+
+    text = "".join(page.extract_text() for page in PdfReader(finished.root / "paper/paper.pdf").pages)
+    assert "tiny" in text
+    assert "??" not in text
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in finished.snakemake()
+
+
+def test_new_times_alone_rerun_nothing(again):
+    for path in [*again.root.glob("src/**/*.py"), *again.root.glob("results/**/*.safetensors")]:
+        path.touch()
+    assert again.planned() == {}
+
+
+def test_ledger_alone_is_enough_for_tables_figures_and_paper(again):
+    """As in a clone that pulled nothing: no checkpoints, records, data or memory of earlier runs, and all times new."""
+    for folder in (
+        "results/tiny/checkpoints",
+        "results/tiny/records",
+        "data",
+        ".snakemake",
+        "figures",
+        "paper/generated",
+    ):
+        shutil.rmtree(again.root / folder)
+    for path in again.root.rglob("*.py"):
+        path.touch()
+    targets = ["tables", "figures", *(["paper"] if "paper" in REPORTS else [])]
+    assert again.planned(*targets) == REPORTS
+    again.snakemake(*targets)
+
+
+def test_edited_ledger_is_collected_again_and_nothing_is_trained(again):
+    again.edit("src/slimming/ledger.py", "from __future__", "# changed\nfrom __future__")
+    assert again.planned() == DOWNSTREAM
+
+
+def test_edited_figures_are_drawn_again_and_nothing_is_trained(again):
+    again.edit("src/slimming/reporting/figures.py", "WIDTH = 6.3", "WIDTH = 6.2")
+    assert again.planned() == {"figures": 1} | ({"paper": 1} if shutil.which("latexmk") else {})
+
+
+def test_edited_penalty_retrains_what_used_it(again):
+    again.edit("src/slimming/penalties.py", "from __future__", "# changed\nfrom __future__")
+    assert again.planned() == {"train": 2, "prune": 2, "finetune": 2, **DOWNSTREAM}
+
+
+def test_one_changed_strength_reruns_its_branch(again):
+    again.edit("tiny.yaml", "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
+    before = files(again.root / "results/tiny", "checkpoints/**/*")
+    assert again.planned() == {"train": 1, "prune": 1, "finetune": 1, **DOWNSTREAM}
+    again.snakemake("records")
+    after = files(again.root / "results/tiny", "checkpoints/**/*")
+    changed = {path for path in before if before[path] != after[path]}
+    assert {path.parts[-3] for path in changed} == {"l1"}
+
+
+def test_a_new_seed_trains_only_itself(again):
+    again.edit("tiny.yaml", "seeds: [1]", "seeds: [1, 2]")
+    assert again.planned() == {"train": 3, "prune": 3, "finetune": 3, **DOWNSTREAM}
+
+
+def test_a_new_finetuned_ratio_prunes_and_trains_nothing_again(again):
+    again.edit("tiny.yaml", "ratios: [0.5], epochs", "ratios: [0.3, 0.5], epochs")
+    assert again.planned() == {"finetune": 3, **DOWNSTREAM}
+
+
+def test_killed_workflow_continues_and_ends_with_the_same_bits(finished, fresh):
+    """SIGKILL for snakemake and its jobs in mid-training; the same command then finishes the study."""
+    environment = {**os.environ, "PYTHONPATH": str(fresh.root / "src")}
+    environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "tiny.yaml", "records"]
+    with subprocess.Popen(
+        command,
+        cwd=fresh.root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as run:
+        deadline = time.monotonic() + 120
+        while not list(fresh.root.glob("results/**/*.resume")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGKILL)
+    assert list(fresh.root.glob("results/**/*.resume"))
+    fresh.snakemake("--unlock")
+    fresh.snakemake("records")
+    whole, resumed = (
+        {path.relative_to(made.root): path.read_bytes() for path in made.root.glob("results/**/*.safetensors")}
+        for made in (finished, fresh)
+    )
+    assert whole == resumed
+    assert not list(fresh.root.glob("results/**/*.resume"))
+
+
+def test_paper_study_is_planned_to_the_job(fresh):
+    command = ["--dry-run", "--quiet", "all"]
+    printed = fresh.snakemake(*command, study="config/paper.yaml").split()
+    counts = dict(zip(printed, printed[1:], strict=False))
+    runs = 3 * 3 * 12 * 5  # data sets, networks, methods, seeds
+    assert (counts["prepare"], counts["train"], counts["prune"]) == ("3", str(runs), str(runs))
+    assert counts["finetune"] == str(3 * runs)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("name: mcp, a: 200", "name: mpc, a: 200", "did you mean 'mcp'"),
+        ("networks: {vgg11", "networks: {vgg12", "did you mean vgg11 or vgg13"),
+        ("datasets: {digits", "datasets: {digit", "did you mean 'digits'"),
+        ("seeds:", "seedz:", "did you mean 'seeds'"),
+        ("ratios: [0.3, 0.5]", "ratios: [0.3, 1.5]", "ratios"),
+    ],
+)
+def test_mistake_in_a_study_is_one_clear_line_before_anything_runs(again, old, new, hint):
+    before = files(again.root / "results", "**/*")
+    again.edit("tiny.yaml", old, new)
+    printed = again.snakemake(check=False)
+    line = next(line for line in printed.splitlines() if "slimming: error" in line)
+    assert hint in line
+    assert "Traceback" not in printed
+    assert files(again.root / "results", "**/*") == before
+
+
+def test_workflow_is_lint_clean(fresh):
+    assert "Congratulations" in fresh.snakemake("--lint")
+
+
+def test_snakemake_report_holds_figures_and_tables(finished, tmp_path):
+    finished.snakemake("--report", str(tmp_path / "report.html"))
+    page = (tmp_path / "report.html").read_text()
+    assert "accuracy-ratio-digits.svg" in page
+    assert "accuracy-pruned.csv" in page
