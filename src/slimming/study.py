@@ -223,7 +223,8 @@ def _validated(model: type[Model], content: Any, origin: str) -> Any:
     except InputError as error:
         raise InputError(f"{origin}: {error}") from error
     except ValidationError as error:
-        fault = error.errors()[0]
+        # A mistyped key is both unknown and missing; the first says more.
+        fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         where = ".".join(map(str, fault["loc"])) or "the top level"
         if fault["type"] == "missing":
             raise InputError(f"{origin}: {where} is missing") from error

@@ -33,7 +33,7 @@ class Project:
 
     def snakemake(self, *arguments: str, study: str = "tiny.yaml", check: bool = True) -> str:
         """What snakemake prints, on both streams."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", study, *arguments]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "1", "--configfile", study]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), "PATH": path}
         done = subprocess.run(

@@ -57,10 +57,11 @@ def test_new_times_alone_rerun_nothing(again):
 
 
 def test_ledger_alone_is_enough_for_tables_figures_and_paper(again):
-    """As in a clone that pulled nothing: no checkpoints, records, data or memory of earlier runs, and all times new."""
+    """As in a clone that pulled nothing: no checkpoints, records, data or memory of earlier runs; all sources newer."""
     for folder in (
         "results/tiny/checkpoints",
         "results/tiny/records",
+        "results/tiny/tables",
         "data",
         ".snakemake",
         "figures",
@@ -113,7 +114,7 @@ def test_killed_workflow_continues_and_ends_with_the_same_bits(finished, fresh):
     """SIGKILL for snakemake and its jobs in mid-training; the same command then finishes the study."""
     environment = {**os.environ, "PYTHONPATH": str(fresh.root / "src")}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "tiny.yaml", "records"]
+    command = [sys.executable, "-m", "snakemake", "records", "--cores", "1", "--configfile", "tiny.yaml"]
     with subprocess.Popen(
         command,
         cwd=fresh.root,
@@ -139,8 +140,8 @@ def test_killed_workflow_continues_and_ends_with_the_same_bits(finished, fresh):
 
 def test_paper_study_is_planned_to_the_job(fresh):
     command = ["--dry-run", "--quiet", "all"]
-    printed = fresh.snakemake(*command, study="config/paper.yaml").split()
-    counts = dict(zip(printed, printed[1:], strict=False))
+    lines = fresh.snakemake(*command, study="config/paper.yaml").splitlines()
+    counts = dict(line.split() for line in lines if len(line.split()) == 2)
     runs = 3 * 3 * 12 * 5  # data sets, networks, methods, seeds
     assert (counts["prepare"], counts["train"], counts["prune"]) == ("3", str(runs), str(runs))
     assert counts["finetune"] == str(3 * runs)

@@ -1,6 +1,7 @@
 # What the rules share: the study, where its products lie, and which package files a job depends on.
 import ast
 import functools
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -28,7 +29,11 @@ CARRIERS = {"cli.py", "errors.py", "records.py", "study.py"}
 
 @functools.cache
 def closure(*modules):
-    """The package files that `modules` ("stages.train") import, directly or not, themselves included."""
+    """The package files that `modules` ("stages.train") import, directly or not, each with a digest of its content.
+
+    Rules take them as `params.code`, not as input files: a checkout's times say nothing, and where only the ledger was
+    cloned, newer source files would make Snakemake train everything that the ledger once came from.
+    """
     package = Path("src/slimming")
     todo, found = [package / name.replace(".", "/") for name in modules], set()
     while todo:
@@ -44,11 +49,14 @@ def closure(*modules):
             ):
                 parent = Path("src", *node.module.split("."))
                 todo += [parent, *(parent / alias.name for alias in node.names)]
-    return sorted(map(str, found - {package / "__init__.py"}))
+    return [
+        f"{file} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+        for file in sorted(found - {package / "__init__.py"})
+    ]
 
 
 def code(stage):
-    """For a rule's `input.code`: what the stage imports, and the modules of the run's network and method."""
+    """For a rule's `params.code`: what the stage imports, and the modules of the run's network and method."""
 
     def files(wildcards):
         run = RUNS[wildcards.run]

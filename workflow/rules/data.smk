@@ -7,20 +7,21 @@ localrules:
 
 
 rule prepare:
-    input:
-        code=closure("data"),
     output:
         "data/prepared/{data}.safetensors",
     log:
         "logs/prepare/{data}.log",
     benchmark:
         "logs/prepare/{data}.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: 1
     resources:
         mem_mb=8000,
         runtime=120,
         gpu=0,
     params:
+        code=closure("data"),
         dataset=lambda wildcards, output: SIZES[output[0]].dataset,
         size=lambda wildcards, output: (
             f"--image-size {size}" if (size := SIZES[output[0]].image_size) else ""

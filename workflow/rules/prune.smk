@@ -6,7 +6,6 @@ rule prune:
     input:
         checkpoint=products("trained")["checkpoint"],
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
-        code=code("prune"),
     output:
         checkpoints=[step["checkpoint"] for step in PRUNED],
         records=[step["record"] for step in PRUNED],
@@ -14,12 +13,15 @@ rule prune:
         f"{LOGS}/prune/{{run}}.log",
     benchmark:
         f"{LOGS}/prune/{{run}}.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: STUDY.threads
     resources:
         mem_mb=4000,
         runtime=120,
         gpu=0,
     params:
+        code=code("prune"),
         ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
         folders=rules.train.params.folders,
     message:
@@ -32,7 +34,6 @@ rule finetune:
     input:
         checkpoint=f"{CHECKPOINTS}/{{run}}/pruned-{{ratio}}.safetensors",
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
-        code=code("finetune"),
     output:
         checkpoint=f"{CHECKPOINTS}/{{run}}/finetuned-{{ratio}}.safetensors",
         record=f"{RECORDS}/{{run}}/finetuned-{{ratio}}.json",
@@ -40,12 +41,15 @@ rule finetune:
         f"{LOGS}/finetune/{{run}}-{{ratio}}.log",
     benchmark:
         f"{LOGS}/finetune/{{run}}-{{ratio}}.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: STUDY.threads
     resources:
         mem_mb=4000,
         runtime=1440,
         gpu=0,
     params:
+        code=code("finetune"),
         epochs=f"--epochs {STUDY.finetune.epochs}" if STUDY.finetune.epochs else "",
         folders=rules.train.params.folders,
     message:

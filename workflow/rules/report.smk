@@ -36,24 +36,26 @@ rule records:
 rule ledger:
     input:
         records=rules.records.input,
-        code=closure("ledger"),
     output:
         **LEDGER,
     log:
         f"{LOGS}/ledger.log",
     benchmark:
         f"{LOGS}/ledger.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=0,
     params:
+        code=closure("ledger"),
         study=STUDY.settings(),
-        records=RECORDS,
-        directory=RESULTS,
+        records=lambda wildcards: RECORDS,
+        directory=subpath(output.ledger, parent=True),
     message:
-        "ledger of {STUDY.name}"
+        f"ledger of {STUDY.name}"
     shell:
         "slimming ledger {params.study:q} --records {params.records} --output {params.directory} 2> {log}"
 
@@ -61,7 +63,6 @@ rule ledger:
 rule tables:
     input:
         ledger=LEDGER.values(),
-        code=closure("reporting.tables"),
     output:
         report(
             expand(
@@ -69,7 +70,6 @@ rule tables:
                 name=[*TABLES, "settings", "provenance"],
             ),
             category="Tables",
-            labels={"table": "{name}"},
             caption="../report/table.rst",
         ),
         expand(
@@ -82,16 +82,19 @@ rule tables:
         f"{LOGS}/tables.log",
     benchmark:
         f"{LOGS}/tables.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=0,
     params:
-        ledger=RESULTS,
-        directory=f"{RESULTS}/tables",
+        code=closure("reporting.tables"),
+        ledger=lambda wildcards: RESULTS,
+        directory=subpath(output[0], parent=True),
     message:
-        "tables of {STUDY.name}"
+        f"tables of {STUDY.name}"
     shell:
         "slimming tables {params.ledger} --output {params.directory} 2> {log}"
 
@@ -99,7 +102,6 @@ rule tables:
 rule figures:
     input:
         ledger=LEDGER.values(),
-        code=closure("reporting.figures"),
     output:
         report(
             expand(
@@ -120,16 +122,19 @@ rule figures:
         f"{LOGS}/figures.log",
     benchmark:
         f"{LOGS}/figures.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=0,
     params:
-        ledger=RESULTS,
-        directory=FIGURES,
+        code=closure("reporting.figures"),
+        ledger=lambda wildcards: RESULTS,
+        directory=subpath(output[0], parent=True),
     message:
-        "figures of {STUDY.name}"
+        f"figures of {STUDY.name}"
     shell:
         "slimming figures {params.ledger} --output {params.directory} 2> {log}"
 
@@ -137,7 +142,6 @@ rule figures:
 rule macros:
     input:
         ledger=LEDGER.values(),
-        code=closure("reporting.macros"),
     output:
         "paper/generated/macros.tex",
         "paper/generated/macros.json",
@@ -145,17 +149,21 @@ rule macros:
         f"{LOGS}/macros.log",
     benchmark:
         f"{LOGS}/macros.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=0,
     params:
-        ledger=RESULTS,
+        code=closure("reporting.macros"),
+        ledger=lambda wildcards: RESULTS,
+        directory=subpath(output[0], parent=True),
     message:
-        "numbers of the paper, from {STUDY.name}"
+        f"numbers of the paper, from {STUDY.name}"
     shell:
-        "slimming macros {params.ledger} --output paper/generated 2> {log}"
+        "slimming macros {params.ledger} --output {params.directory} 2> {log}"
 
 
 rule paper:
@@ -170,6 +178,8 @@ rule paper:
         f"{LOGS}/paper.log",
     benchmark:
         f"{LOGS}/paper.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: 1
     resources:
         mem_mb=4000,

@@ -2,19 +2,21 @@
 rule train:
     input:
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
-        code=code("train"),
     output:
         **products("trained"),
     log:
         f"{LOGS}/train/{{run}}.log",
     benchmark:
         f"{LOGS}/train/{{run}}.tsv"
+    conda:
+        "../envs/slimming.yml"
     threads: STUDY.threads
     resources:
         mem_mb=4000,
         runtime=1440,
         gpu=0,
     params:
+        code=code("train"),
         run=lambda wildcards: RUNS[wildcards.run].settings(),
         folders=f"--checkpoints {CHECKPOINTS}/{{run}} --records {RECORDS}/{{run}}",
     message:
