@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from examples import SMALL, randomised
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import SMALL, randomised
 from slimming import checkpoints, methods, networks, pruning
 from slimming.errors import InputError
 

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from slimming import sources
-from slimming.errors import InputError, SlimmingError
+from slimming.errors import InputError
 from slimming.sources import Download, File, Source
 
 BATCH = random.Random(0).randbytes(600_000)  # incompressible, so that the archive has the size to break in
@@ -261,11 +261,11 @@ def test_a_file_system_that_refuses_is_not_taken_for_a_failed_download(tmp_path,
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(SlimmingError, match=f"cannot write under {tmp_path}: File too large") as raised:
+        with pytest.raises(InputError, match=f"cannot write under {tmp_path}: File too large") as raised:
             sources.fetch(source(host.address), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert raised.value.status == 1
+    assert raised.value.status == 2
     assert names(tmp_path) == ["archive.tar.gz.part"]
 
 

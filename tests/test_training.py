@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from examples import SMALL
 from torch import nn
 
+from examples import SMALL
 from slimming import data, methods, networks, training
 from slimming.study import Schedule
 

@@ -27,5 +27,8 @@ def load(path: str | os.PathLike) -> tuple[Network, dict]:
     if "spec" not in header:
         raise InputError(f"{path}: holds no network; a checkpoint is expected here")
     net = networks.from_spec(header["spec"])
-    net.load_state_dict(tensors)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: weights and architecture differ; another version of slimming wrote it") from error
     return net.eval(), header["record"]

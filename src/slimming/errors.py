@@ -13,7 +13,7 @@ class SlimmingError(Exception):
 
 
 class InputError(SlimmingError):
-    """The request, a configuration or an input file is wrong (exit status 2)."""
+    """The request, a configuration, an input file or the place for the output is wrong (exit status 2)."""
 
     status = 2
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from slimming.errors import InputError, SlimmingError, unknown
+from slimming.errors import InputError, unknown
 
 CHUNK = 1 << 16  # bytes read at a time
 SILENCE = 30  # seconds without a byte after which a connection counts as broken
@@ -154,7 +154,7 @@ def fetch(source: Source, root: str | os.PathLike) -> None:
     addresses in order, each continuing what another, or a process that was killed, has left. A file whose MD5
     differs is never moved into place.
 
-    Raises InputError, which says what to put where, if no address serves a file, and SlimmingError if `root`
+    Raises InputError, which says what to put where, if no address serves a file, or if `root`
     cannot be written.
     """
     root = Path(root)
@@ -168,7 +168,7 @@ def fetch(source: Source, root: str | os.PathLike) -> None:
                 _extract(root / download.file.path, root)
     except OSError as error:
         reason = error.strerror or error
-        raise SlimmingError(f"cannot write under {root}: {reason}; free space or choose a place") from error
+        raise InputError(f"cannot write under {root}: {reason}; free space or choose a place") from error
 
 
 def _at_hand(files: Iterable[File], root: Path) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slimming.errors import InputError, SlimmingError
+from slimming.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def write_aside(path: str | os.PathLike, write: Callable[[Path], None]) -> None:
     """Let `write` fill a file in a temporary folder beside `path`, then move it into place.
 
-    Raises SlimmingError when the file system refuses (a full disk, say); an existing file is then unchanged.
+    Raises InputError when the file system refuses (a full disk, say); an existing file is then unchanged.
     """
     path = Path(path)
     try:
@@ -39,7 +39,7 @@ def write_aside(path: str | os.PathLike, write: Callable[[Path], None]) -> None:
             aside.replace(path)
     except OSError as error:
         reason = error.strerror or error
-        raise SlimmingError(
+        raise InputError(
             f"cannot write {path}: {reason}; nothing was changed, free space or choose another place"
         ) from error
 

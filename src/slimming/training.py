@@ -5,6 +5,7 @@ Not for choosing channels or for knowing methods: a method adds its gradient thr
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -129,13 +130,13 @@ def train(
                     _save(resume, identity, kept, state)
                     clock.saved()
             mean_loss, accuracy = (state.sums / images).tolist()
-            if not torch.isfinite(state.sums).all() or not torch.isfinite(flat.values).all():
+            test = measure.evaluate(net, dataset)
+            if not math.isfinite(mean_loss + test["loss"]) or not torch.isfinite(flat.values).all():
                 raise DivergedError(
                     f"the loss is not finite in epoch {state.epoch + 1} of {epochs} (lr {rate:g}): "
                     "lower the learning rate or the method's strength",
                     state.history,
                 )
-            test = measure.evaluate(net, dataset)
             row = (rate, mean_loss, accuracy, test["loss"], test["accuracy"])
             for key, value in zip(HISTORY, row, strict=True):
                 state.history[key].append(value)

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from examples import SMALL
 from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import SMALL
 from slimming import measure, networks
 from slimming.errors import InputError
 

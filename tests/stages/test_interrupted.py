@@ -109,7 +109,7 @@ def test_a_full_disk_stops_a_run_with_one_line_and_keeps_the_old_checkpoint(agai
 
     before = again.files()
     done = slimming(*again.train(), preexec_fn=limit)
-    assert done.returncode == 1
+    assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"slimming: error: cannot write {again.checkpoints}/trained.")
     assert "File too large" in line

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from slimming import ledger, tensorfile
 from slimming.reporting import style, summary
@@ -95,8 +95,7 @@ def _tradeoff(tables: Tables, cost: str, label: str) -> Figure:
             axis.vlines(points["cost"], points["low"], points["high"], color=look["color"], lw=0.8, alpha=0.5)
             axis.plot(points["cost"], points["mean"], label=style.method(method), **look)
         axis.set_xscale("log")
-        low, high = np.log10(axis.get_xlim())
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high - low < 1.3 else (1, 3)))
+        axis.xaxis.set_major_locator(_log_locator(*axis.get_xlim()))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(label)
@@ -194,6 +193,14 @@ def _measure(tables: Tables, measure: str) -> pd.DataFrame:
     cells = tables["cells"][tables["cells"]["measure"] == measure]
     scale = 100 if measure == "accuracy" else 1
     return cells.assign(**{end: scale * cells[end] for end in ("mean", "low", "high")})
+
+
+def _log_locator(low: float, high: float) -> Locator:
+    """Few ticks at round numbers of a logarithmic axis that spans `low` to `high`, so that labels keep apart."""
+    decades = math.log10(high / low)
+    if decades < 0.75:  # may hold but one of 1, 2 and 5 times a power of ten
+        return MaxNLocator(3, steps=[1, 2, 5, 10])
+    return LogLocator(subs=(1, 2, 5) if decades < 1.3 else (1, 3))
 
 
 def _dodge(cells: pd.DataFrame) -> dict[str, float]:
