@@ -40,9 +40,9 @@ def collect(paths: Iterable[str | os.PathLike]) -> dict[str, pd.DataFrame]:
         raise InputError("no records, so no ledger; make some records first")
     first = found[0]
     for record in found:
-        if record["study"] != first["study"]:
+        if record.get("study") != first.get("study"):
             raise InputError(
-                f"{record['path']}: of study {record['study']!r}, but {first['path']} of {first['study']!r}; "
+                f"{record['path']}: of study {record.get('study')!r}, but {first['path']} of {first.get('study')!r}; "
                 "a ledger holds one study"
             )
     return {name: _frame(name, found) for name in TABLES}

@@ -200,7 +200,9 @@ def _log_locator(low: float, high: float) -> Locator:
     decades = math.log10(high / low)
     if decades < 0.75:  # may hold but one of 1, 2 and 5 times a power of ten
         return MaxNLocator(3, steps=[1, 2, 5, 10])
-    return LogLocator(subs=(1, 2, 5) if decades < 1.3 else (1, 3))
+    if decades < 2.5:
+        return LogLocator(subs=(1, 2, 5) if decades < 1.3 else (1, 3))
+    return LogLocator()  # which may skip decades, as it cannot with subs
 
 
 def _dodge(cells: pd.DataFrame) -> dict[str, float]:

@@ -29,7 +29,8 @@ from slimming import ledger, tensorfile
 from slimming.errors import InputError
 from slimming.reporting import style, summary
 
-SPELLED = dict(zip("0123456789.", ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Point"], strict=True))
+WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Point")
+SPELLED = dict(zip("0123456789.", WORDS, strict=True))
 # How a measure is printed: the factor from the ledger's unit, and decimals. The others are counts.
 PRINTED = {"accuracy": (100, 2), "difference": (100, 2), "latency_ms": (1, 2)}
 PROTOCOLS = {"last": "after the last epoch", "paper": "after the epoch that was best on the test set"}

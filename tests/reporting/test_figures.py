@@ -1,0 +1,134 @@
+"""Figures draw the same picture and the same bytes for the same numbers, and a method looks alike in all of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from PIL import Image
+
+import simulated
+import synthetic
+from slimming import ledger
+from slimming.reporting import figures, style, summary
+
+METHODS = ("none", "l1", "lp-0.75", "tl1-1")
+STARTS = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
+DRAW = "import sys; from slimming.reporting import figures; figures.write(*sys.argv[1:])"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    """The ledger of two data sets, a network and five seeds."""
+    root = tmp_path_factory.mktemp("figures")
+    grid = {"datasets": ("digits", "letters"), "networks": ("vgg19",), "ratios": (0.4,), "finetuned": (0.4,)}
+    paths = synthetic.write(root, **grid, methods=METHODS, seeds=range(1, 6))
+    ledger.write("synthetic", paths, root / "ledger")
+    return root / "ledger"
+
+
+@pytest.fixture(scope="module")
+def tables(directory) -> dict:
+    """What a figure is drawn from: the tables of one data set."""
+    found = {name: ledger.read(directory / f"{name}.csv", name) for name in ("ledger", "curves", "factors", "layers")}
+    found["cells"] = summary.summarise(found["ledger"])
+    return {name: table[table["dataset"] == "digits"] for name, table in found.items()}
+
+
+def draw(directory: Path, output: Path, seed: str) -> dict[str, bytes]:
+    """The files that a process of its own draws, by name."""
+    environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", DRAW, directory, output], env=environment, check=True)
+    return {path.name: path.read_bytes() for path in output.iterdir()}
+
+
+def test_figures_are_drawn_again_in_the_same_bytes_whatever_else_the_study_holds(directory, tmp_path):
+    both = draw(directory, tmp_path / "both", "1")
+    stems = [f"{name}-{dataset}" for name in figures.FIGURES for dataset in ("digits", "letters")]
+    assert set(both) == {f"{stem}.{form}" for stem in stems for form in STARTS}
+    for stem in stems:
+        assert all(both[f"{stem}.{form}"].startswith(start) for form, start in STARTS.items())
+        assert Image.open(tmp_path / "both" / f"{stem}.png").info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    digits = [path for path in directory.parent.rglob("*.json") if "digits" in path.parts]
+    ledger.write("synthetic", digits, tmp_path / "digits")
+    alone = draw(tmp_path / "digits", tmp_path / "alone", "2")
+    assert [name for name in both if "-digits." in name and alone[name] != both[name]] == []
+    assert [name for name in alone if alone[name] == both[name.replace("digits", "letters")]] == []
+
+
+@pytest.mark.parametrize("name", ["accuracy-ratio", "accuracy-parameters", "accuracy-macs", "training-curves"])
+def test_a_method_has_its_own_line_in_every_panel(tables, name):
+    figure = figures.FIGURES[name](tables)
+    looks = {style.method(method): style.line(method) for method in METHODS}
+    assert len(figure.axes) == 2
+    for axis in figure.axes:
+        lines = {line.get_label(): line for line in axis.get_lines()}
+        assert list(lines) == [style.method(method) for method in METHODS]
+        for label, line in lines.items():
+            assert to_hex(line.get_color()) == looks[label]["color"]
+            if name != "training-curves":
+                assert (line.get_marker(), line.get_fillstyle()) == (looks[label]["marker"], looks[label]["fillstyle"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [style.method(method) for method in METHODS]
+
+
+def test_a_method_has_its_own_colour_among_the_histograms(tables):
+    axis = figures.scaling_factors(tables).axes[0]
+    outlines = [to_hex(patch.get_edgecolor()) for patch in axis.patches if not patch.get_fill()]
+    named = [text.get_text() for text in axis.get_yticklabels()]
+    assert named == [style.method(method) for method in reversed(METHODS)]
+    assert outlines == [style.line(method)["color"] for method in reversed(METHODS)]
+
+
+def test_known_methods_can_be_told_apart():
+    slugs = [
+        f"{family}-{parameter}" if parameter else family
+        for family in style.FAMILIES
+        for parameter in style.KNOWN.get(family, ("",))
+    ]
+    looks = {slug: tuple(map(str, style.line(slug).values())) for slug in slugs}
+    assert len(set(looks.values())) == len(slugs) > 12
+    families = {(family.colour, family.marker) for family in style.FAMILIES.values()}
+    assert len({colour for colour, _ in families}) == len({marker for _, marker in families}) == len(style.FAMILIES)
+    assert not {family.colour for family in style.FAMILIES.values()} & set(style.OTHER_COLOURS)
+
+
+def test_accuracies_are_drawn_in_per_cent_at_the_mean(tables):
+    cells = tables["cells"].query("measure == 'accuracy' and method == 'tl1-1'")
+    (line,) = (
+        line
+        for line in figures.accuracy_parameters(tables).axes[0].get_lines()
+        if line.get_label() == style.method("tl1-1")
+    )
+    expected = cells[cells["stage"].isin(["trained", "pruned"])].sort_values("ratio")["mean"] * 100
+    assert line.get_ydata().tolist() == pytest.approx(expected.tolist())
+
+
+def test_labels_of_the_cost_axis_keep_apart_whatever_it_spans(tmp_path):
+    spans = (1.1, 1.5, 2.4, 4, 5.6, 8, 15, 30, 100, 1000, 10000, 2)
+    cells = [
+        row
+        for place, span in enumerate(spans)
+        for row in simulated.rows(
+            "l1",
+            1,
+            {("trained", 0.0): (0.9, int(13700 * span)), ("pruned", 0.4): (0.8, 13700)},
+            network=f"n{place:02d}",
+        )
+    ]
+    cells = ledger.read(simulated.write(tmp_path, cells) / "ledger.csv")
+    with figures.matplotlib.style.context(["default", style.MATPLOTLIB]):
+        figure = figures.accuracy_parameters({"cells": summary.summarise(cells)})
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw_without_rendering()
+        for axis, span in zip(figure.axes, spans, strict=True):
+            low, high = axis.get_xlim()
+            ticks = zip(axis.xaxis.get_majorticklocs(), axis.get_xticklabels(), strict=True)
+            boxes = [label.get_window_extent(renderer) for place, label in ticks if low <= place <= high]
+            assert len(boxes) >= 2, span
+            assert all(one.x1 < two.x0 for one, two in itertools.pairwise(sorted(boxes, key=lambda box: box.x0))), span

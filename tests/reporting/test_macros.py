@@ -1,0 +1,203 @@
+"""Every number of the paper is what its source says, worked out again without pandas."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import simulated
+import synthetic
+from slimming import ledger
+from slimming.errors import InputError
+from slimming.reporting import macros
+
+Row = dict[str, str]
+SCALES = {"Accuracy": (100, 2), "Difference": (100, 2), "LatencyMs": (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    """The ledger of two data sets, two networks and three seeds."""
+    root = tmp_path_factory.mktemp("macros")
+    grid = {"datasets": ("digits", "letters"), "networks": ("resnet20", "vgg19"), "ratios": (0.4, 0.75)}
+    paths = synthetic.write(root, **grid, methods=("l1", "lp-0.5", "mcp-500", "none"), finetuned=(0.4,))
+    ledger.write("synthetic", paths, root / "ledger")
+    return root / "ledger"
+
+
+@pytest.fixture(scope="module", params=["last", "paper"])
+def written(request, directory, tmp_path_factory) -> Path:
+    """The folder with the macros under each protocol."""
+    folder = tmp_path_factory.mktemp("paper") / "generated"
+    macros.write(directory, folder, request.param)
+    return folder
+
+
+def sources(folder: Path) -> dict[str, dict]:
+    return json.loads((folder / "macros.json").read_text(), object_pairs_hook=without_repeats)
+
+
+def without_repeats(pairs: list[tuple]) -> dict:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def commands(folder: Path) -> list[tuple[str, str]]:
+    """(name, text) of every macro on one line of macros.tex."""
+    return re.findall(r"^\\newcommand\{\\(.*?)\}\{(.*)\}$", (folder / "macros.tex").read_text(), re.MULTILINE)
+
+
+def rows_of(source: dict) -> tuple[list[Row], list[Row]]:
+    """The rows that a macro is about, and all rows of their file."""
+    with Path(source["file"]).open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    wanted = {key: str(value) for key, value in source["rows"].items()}
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())], rows
+
+
+def minus_l1(source: dict, chosen: list[Row], rows: list[Row]) -> list[float]:
+    others = ("dataset", "network", "seed", "ratio", "stage")
+    l1 = {tuple(row[key] for key in others): row for row in rows if row["method"] == "l1"}
+    column = source["column"]
+    return [float(row[column]) - float(l1[tuple(row[key] for key in others)][column]) for row in chosen]
+
+
+SPREADS: dict[str, Callable[[list[float]], float]] = {
+    "mean": statistics.fmean,
+    "sample standard deviation": statistics.stdev,
+}
+
+
+def recomputed(source: dict) -> str | list[str] | float:
+    """A macro's value in the ledger's unit: a number, or the list that it enumerates."""
+    chosen, rows = rows_of(source)
+    texts = [row[source["column"]] for row in chosen]
+    statistic, _, rest = source["statistic"].partition(" over seeds")
+    if statistic in SPREADS:
+        values = minus_l1(source, chosen, rows) if rest == ", minus l1" else [*map(float, texts)]
+        return SPREADS[statistic](values)
+    return {
+        "number of rows": lambda: str(len(texts)),
+        "number of values": lambda: str(len(set(texts))),
+        "values": lambda: sorted(set(texts)),
+        "values in per cent": lambda: sorted(f"{100 * float(text):g}" for text in set(texts)),
+        "sum in hours": lambda: f"{sum(float(text or 0) for text in texts) / 3600:.2f}",
+    }[source["statistic"]]()
+
+
+def test_every_value_is_what_its_source_says(written):
+    found = sources(written)
+    assert len(found) > 500
+    for name, source in found.items():
+        expected = recomputed(source)
+        if isinstance(expected, float):
+            factor, decimals = next((scale for start, scale in SCALES.items() if name.startswith(start)), (1, 0))
+            assert re.fullmatch(rf"-?\d+\.\d{{{decimals}}}" if decimals else r"\d+", source["value"]), name
+            assert float(source["value"]) == pytest.approx(factor * expected, abs=0.50001 * 10**-decimals), name
+        elif isinstance(expected, list):
+            assert sorted(source["value"].split(", ")) == expected, name
+        else:
+            assert source["value"] == expected, name
+
+
+def test_a_name_says_which_rows_it_is_about(written):
+    for name, source in sources(written).items():
+        if "seeds" in source["statistic"]:
+            rows = source["rows"]
+            at = "" if rows["stage"] == "trained" else macros.letters("at", rows["ratio"])
+            place = macros.letters(*(rows[key] for key in ("stage", "dataset", "network", "method"))) + at
+            assert re.fullmatch(rf"(Accuracy|Difference|Parameters|Macs|Bytes|LatencyMs){place}(Sd)?", name)
+            assert name.endswith("Sd") == source["statistic"].startswith("sample standard deviation")
+            assert name.startswith("Difference") == source["statistic"].endswith("minus l1")
+
+
+def test_names_are_letters_only_and_unique(written):
+    names = [name for name, _ in commands(written)]
+    assert all(re.fullmatch("[A-Za-z]+", name) for name in names)
+    assert len(set(names)) == len(names)
+    assert set(sources(written)) <= set(names)
+
+
+def test_latex_prints_the_value_of_the_source(written):
+    printed = dict(commands(written))
+    for name, source in sources(written).items():
+        assert printed[name] == source["tex"]
+        if "seeds" in source["statistic"]:
+            assert printed[name] == f"\\num{{{source['value']}}}"
+    assert printed["Ratios"] == r"\numlist{40;75}"
+    assert printed["MethodNames"] == r"no penalty, $\ell_1$, $\ell_{0.5}$ and MCP ($a=500$)"
+    assert printed["MachineProcessor"] == r"Example(R) CPU\_1 \& co"
+
+
+def test_the_protocol_decides_which_accuracy_is_printed(directory, tmp_path):
+    name = "AccuracyTrainedDigitsVggOneNineLOne"
+    for protocol, column in (("last", "accuracy"), ("paper", "accuracy_best")):
+        macros.write(directory, tmp_path / protocol, protocol)
+        assert sources(tmp_path / protocol)[name]["column"] == column
+    assert sources(tmp_path / "last")[name]["value"] != sources(tmp_path / "paper")[name]["value"]
+
+
+def test_the_same_ledger_gives_the_same_bytes(directory, tmp_path):
+    for folder in ("one", "two"):
+        macros.write(directory, tmp_path / folder / "generated")
+    for name in ("macros.tex", "macros.json"):
+        one, two = ((tmp_path / folder / "generated" / name).read_bytes() for folder in ("one", "two"))
+        assert one == two
+
+
+def small(folder: Path, cells: list[dict]) -> Path:
+    simulated.write(folder, cells)
+    (folder / "provenance.csv").write_text("item,value,records\nstudy,made-up,1\n")
+    return folder
+
+
+def test_names_spelled_alike_are_refused(tmp_path):
+    cells = [
+        row
+        for name in ("vgg-19", "vgg_19")
+        for row in simulated.rows("l1", 1, {("trained", 0): (0.9, 9)}, network=name)
+    ]
+    with pytest.raises(InputError, match=r"'vgg-19'.*'vgg_19'.*would both be \\AccuracyTrained.*; rename one"):
+        macros.write(small(tmp_path, cells), tmp_path / "generated")
+    assert not (tmp_path / "generated").exists()
+
+
+def test_the_words_name_the_largest_gain_and_the_widest_spread(tmp_path):
+    accuracies = {("none", 0.4): 0.8, ("l1", 0.4): 0.7, ("tl1-1", 0.4): 0.9}
+    accuracies |= {("none", 0.8): 0.2, ("l1", 0.8): 0.6, ("tl1-1", 0.8): 0.5}
+    cells = [
+        row
+        for (method, ratio), accuracy in accuracies.items()
+        for row in simulated.rows(method, 1, {("pruned", ratio): (accuracy, 1000)})
+    ]
+    macros.write(small(tmp_path, cells), tmp_path / "generated")
+    text = " ".join((tmp_path / "generated" / "macros.tex").read_text().split())
+    end = "PrunedDigitsVggOneOne{}AtZeroPointEight"
+    low, high = ("\\Accuracy" + end.format(method) for method in ("None", "LOne"))
+    assert f"is $\\ell_1$: {high}\\,\\% instead of {low}\\,\\%, for VGG-11 on digits with \\num{{80}}" in text
+    assert f"lowest with no penalty, {low}\\,\\%, and highest with $\\ell_1$, {high}\\,\\%." in text
+
+
+def test_a_study_without_a_baseline_has_no_headline(tmp_path):
+    cells = [row for method in ("l1", "tl1-1") for row in simulated.rows(method, 1, {("pruned", 0.4): (0.5, 9)})]
+    macros.write(small(tmp_path, cells), tmp_path / "generated")
+    assert "\\newcommand{\\Headline}{%\n}" in (tmp_path / "generated" / "macros.tex").read_text()
+
+
+@pytest.mark.parametrize(
+    ("names", "spelled"),
+    [
+        (("vgg19",), "VggOneNine"),
+        (("lp-0.5",), "LpZeroPointFive"),
+        (("a.b", "c_d"), "ABCD"),
+        (("latency_ms", 0.75), "LatencyMsZeroPointSevenFive"),
+    ],
+)
+def test_names_are_spelled_in_letters(names, spelled):
+    assert macros.letters(*names) == spelled
