@@ -48,6 +48,7 @@ def draw(directory: Path, output: Path, seed: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in output.iterdir()}
 
 
+@pytest.mark.timeout(900)  # draws some fifty files, which takes minutes where cores are busy
 def test_figures_are_drawn_again_in_the_same_bytes_whatever_else_the_study_holds(directory, tmp_path):
     both = draw(directory, tmp_path / "both", "1")
     stems = [f"{name}-{dataset}" for name in figures.FIGURES for dataset in ("digits", "letters")]
