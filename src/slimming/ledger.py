@@ -89,7 +89,7 @@ def read(path: str | os.PathLike, table: str = "ledger") -> pd.DataFrame:
     exact = {name: dtype for name, dtype in types.items() if dtype != "float64"}
     try:
         # Only an empty field is a missing value: a name may well read "nan".
-        frame = pd.read_csv(path, dtype=exact, keep_default_na=False, na_values=[""], float_precision="round_trip")
+        frame = pd.read_csv(path, dtype=exact, keep_default_na=False, na_values=[""])
     except (OSError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable table ({reason}); make the ledger again") from error
