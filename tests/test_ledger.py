@@ -194,7 +194,7 @@ def test_an_unknown_column_is_refused_by_name(made, tmp_path):
     assert "unknown column 'luck'" in refusal(ledger.read, tmp_path / "ledger.csv")
 
 
-@pytest.mark.parametrize("text", ["", "dataset,network\n1,2,3\n", "\0"])
+@pytest.mark.parametrize("text", ["", "dataset,network\n1,2,3\n", "\0", f"{COLUMNS}\n"])
 def test_a_file_that_is_no_table_is_refused_by_name(tmp_path, text):
     path = tmp_path / "ledger.csv"
     path.write_text(text)

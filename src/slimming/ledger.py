@@ -93,6 +93,8 @@ def read(path: str | os.PathLike, table: str = "ledger") -> pd.DataFrame:
     except (OSError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable table ({reason}); make the ledger again") from error
+    if table == "ledger" and frame.empty:
+        raise InputError(f"{path}: holds no measurement; make the ledger again")
     return _validated(frame, table, str(path))
 
 

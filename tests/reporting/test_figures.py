@@ -15,9 +15,10 @@ from PIL import Image
 
 import simulated
 import synthetic
-from slimming import ledger
+from slimming import ledger, study
 from slimming.reporting import figures, style, summary
 
+CONFIG = Path(__file__).parents[2] / "config"
 METHODS = ("none", "l1", "lp-0.75", "tl1-1")
 STARTS = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
 DRAW = "import sys; from slimming.reporting import figures; figures.write(*sys.argv[1:])"
@@ -97,6 +98,27 @@ def test_known_methods_can_be_told_apart():
     families = {(family.colour, family.marker) for family in style.FAMILIES.values()}
     assert len({colour for colour, _ in families}) == len({marker for _, marker in families}) == len(style.FAMILIES)
     assert not {family.colour for family in style.FAMILIES.values()} & set(style.OTHER_COLOURS)
+
+
+@pytest.mark.parametrize("name", ["quick", "cifar10-cpu", "paper"])
+def test_methods_of_the_studies_that_come_along_can_be_told_apart(name):
+    slugs = {run.method_slug for run in study.load(CONFIG / f"{name}.yaml").runs()}
+    assert len({str(style.line(slug)) for slug in slugs}) == len(slugs) > 1
+
+
+def test_the_legend_fits_however_many_methods_there_are(tmp_path):
+    methods = [f"{family}-{parameter}" for family in ("mcp", "scad") for parameter in style.KNOWN["mcp"]]
+    point = {("pruned", 0.4): (0.8, 100)}
+    cells = [
+        row for network in "abc" for method in methods for row in simulated.rows(method, 1, point, network=network)
+    ]
+    cells = ledger.read(simulated.write(tmp_path, cells) / "ledger.csv")
+    figure = figures.accuracy_ratio({"cells": summary.summarise(cells)})
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == len(methods)
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
 def test_accuracies_are_drawn_in_per_cent_at_the_mean(tables):

@@ -113,6 +113,7 @@ def typeset(tmp_path_factory) -> list[Path]:
         pytest.skip("needs latexmk, of TeX Live")
     root = tmp_path_factory.mktemp("paper")
     grid = {"networks": ("densenet16", "vgg19"), "methods": ("none", "l1", "lp-0.5", "mcp-500"), "seeds": (1, 2)}
+    grid["ratios"] = [percent / 100 for percent in range(20, 90, 10)]  # as many as make a table that has to be turned
     directory = root / "results" / STUDY
     ledger.write(STUDY, synthetic.write(root, STUDY, **grid), directory)
     tables.write(directory, directory / "tables")

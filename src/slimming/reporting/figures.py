@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.style
@@ -69,7 +69,7 @@ def accuracy_ratio(tables: Tables) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
         axis.set_xlabel("Channels removed (%)")
-    return _finished(figure, axes)
+    return _finished(figure, axes, cells["method"])
 
 
 def accuracy_parameters(tables: Tables) -> Figure:
@@ -99,7 +99,7 @@ def _tradeoff(tables: Tables, cost: str, label: str) -> Figure:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(label)
-    return _finished(figure, axes)
+    return _finished(figure, axes, cells["method"])
 
 
 def scaling_factors(tables: Tables) -> Figure:
@@ -175,7 +175,7 @@ def training_curves(tables: Tables) -> Figure:
             axis.set_yscale("log")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.set_xlabel("Epoch")
-    return _finished(figure, axes)
+    return _finished(figure, axes, curves["method"])
 
 
 FIGURES: dict[str, Callable[[Tables], Figure]] = {
@@ -255,18 +255,19 @@ def _panels(frame: pd.DataFrame, labels: Sequence[str], height: float) -> tuple[
     return figure, axes
 
 
-def _finished(figure: Figure, axes: Panels) -> Figure:
-    """`figure` with the x axis named once a column, and one legend for all panels if lines have labels."""
+def _finished(figure: Figure, axes: Panels, methods: Iterable[str] = ()) -> Figure:
+    """`figure` with the x axis named once a column, and one legend of `methods` for all panels."""
     last = max(row for _, row in axes)
-    handles = {}
     for (_, row), axis in axes.items():
         if row < last:
             axis.set_xlabel("")
-        handles |= {handle.get_label(): handle for handle in axis.get_legend_handles_labels()[0]}
-    if handles:
-        fitting = max(1, int(figure.get_figwidth() / 0.88))
-        columns = math.ceil(len(handles) / math.ceil(len(handles) / fitting))
-        figure.legend(handles=[*handles.values()], loc="outside upper center", ncols=columns)
+    lines = {line.get_label(): line for axis in axes.values() for line in axis.get_legend_handles_labels()[0]}
+    handles = [lines[style.method(method)] for method in sorted(set(methods), key=style.order)]
+    for rows in range(1, len(handles) + 1):
+        legend = figure.legend(handles=handles, loc="outside upper center", ncols=math.ceil(len(handles) / rows))
+        if legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
     return figure
 
 

@@ -38,10 +38,13 @@ MANNERS = (
     (DOTTED, "left"),
     (SOLID, "none"),
     (DASHED, "full"),
-    (BROKEN, "top"),
+    (DOTTED, "none"),
+    (SOLID, "left"),
+    (SOLID, "top"),
+    (BROKEN, "full"),
 )
 KNOWN = {"lp": ("0.5", "0.75"), "tl1": ("1", "0.5", "10")} | dict.fromkeys(
-    ("mcp", "scad"), ("5000", "10000", "15000", "500")
+    ("mcp", "scad"), ("5000", "10000", "15000", "50000", "100000", "150000", "200", "1000", "500")
 )
 
 PROPER = {"vgg": "VGG", "densenet": "DenseNet", "resnet": "ResNet", "cifar": "CIFAR", "svhn": "SVHN"}
