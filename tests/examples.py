@@ -3,7 +3,9 @@
 import torch
 
 from slimming import networks
+from slimming.methods.base import Part, Step
 from slimming.networks.base import Network
+from slimming.training import FlatParameters
 
 SMALL = {
     "vgg11": {"width": 0.125},
@@ -23,3 +25,16 @@ def randomised(name: str, seed: int = 0, **options: float) -> Network:
             torch.nn.init.normal_(module.running_mean, std=0.3)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
     return net
+
+
+def step(net: Network, number: int = 0, steps: int = 10, lr: float = 0.1) -> Step:
+    """Step `number` of a training of `net`; the network's parameters become views of the step's parts."""
+    parts = FlatParameters(net).parts
+    generator = torch.Generator().manual_seed(number)
+    return Step(net, parts["gamma"], parts["shift"], parts["weights"], 0.9, 1e-4, steps, generator, number, lr)
+
+
+def step_of(gamma: torch.Tensor) -> Step:
+    """A step for a method that looks at nothing but scaling factors."""
+    part, none = Part(gamma, torch.zeros_like(gamma)), Part(torch.zeros(0), torch.zeros(0))
+    return Step(Network(), part, none, none, 0.9, 1e-4, 10, torch.Generator(), lr=0.1)

@@ -207,3 +207,51 @@ def test_bad_scores_sites_and_indices_are_refused():
         pruning.apply(net, {"features.0.nrm": torch.arange(2)})
     with pytest.raises(InputError, match="has 8 channels"):
         pruning.apply(net, {"features.0.norm": torch.arange(9)})
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_compensated_network_has_the_constants_of_its_removed_channels(name):
+    net = randomised(name)
+    plan = pruning.plan(scores(net), 0.4)
+    for site in net.sites:
+        if net.get_submodule(site.consumer).weight.shape[2:] == (3, 3):  # not exact at the border
+            net.get_submodule(site.norm).bias.data.zero_()
+    exact, small = pruning.masked(net, plan, keep_shift=True), pruning.apply(net, plan, compensate=True)
+    torch.testing.assert_close(small(IMAGES), exact(IMAGES), rtol=1e-4, atol=1e-5)
+    assert (pruning.apply(net, plan)(IMAGES) - exact(IMAGES)).abs().max() > 1e-3
+
+
+def test_compensation_is_exact_inside_and_not_at_the_border_of_a_padded_convolution():
+    net = randomised("vgg11").eval()
+    plan = pruning.plan(scores(net), 0.4)
+    gone = [site for site, kept in plan.items() if len(kept) < plan.channels[site]]
+    assert gone[0] == "features.0.norm"
+    plan = plan | {site: torch.arange(plan.channels[site]) for site in gone[1:]}
+    outputs = {}
+    for key, made in (("exact", pruning.masked(net, plan, keep_shift=True)), ("small", pruning.apply(net, plan, True))):
+        consumer = made.get_submodule(net.sites[0].consumer)
+        consumer.register_forward_hook(lambda _, __, output, key=key: outputs.update({key: output}))
+        made.eval()(IMAGES)
+    difference = (outputs["exact"] - outputs["small"]).abs().amax((0, 1))
+    assert difference[1:-1, 1:-1].max() <= 1e-5
+    assert difference.max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_compensated_network_is_stored_rebuilt_and_pruned_again(name):
+    net = randomised(name)
+    small = pruning.apply(net, pruning.plan(scores(net), 0.3), compensate=True)
+    again = networks.from_spec(small.spec)
+    again.load_state_dict(small.state_dict())
+    assert torch.equal(again.eval()(IMAGES), small.eval()(IMAGES))
+    assert agree(small, pruning.plan(scores(small), 0.3)) <= 1e-5
+
+
+def test_a_compensated_network_keeps_a_channel_everywhere():
+    net = randomised("resnet20")
+    plan = emptied(net, "blocks.stage1_1.norm3")
+    with pytest.raises(InputError, match="norm3 would keep no channel, which a compensated network needs"):
+        pruning.apply(net, plan, compensate=True)
+    small = pruning.apply(net, pruning.plan(scores(net), 0.3), compensate=True)
+    with pytest.raises(InputError, match="keep min_channels=1"):
+        pruning.apply(small, emptied(small, "blocks.stage1_1.norm3"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from examples import SMALL
+from examples import SMALL, step_of
 from slimming import data, methods, networks, training
 from slimming.study import Schedule
 
@@ -51,7 +51,9 @@ def test_twenty_steps_equal_the_textbook_loop(name, method, tmp_path):
             optimizer.zero_grad()
             nn.functional.cross_entropy(plain(images), labels).backward()
             for norm in networks.prunable(plain).values():
-                method.add_gradient(norm.weight.detach(), norm.weight.grad)
+                step = step_of(norm.weight.detach())
+                method.add_gradient(step)
+                norm.weight.grad += step.gamma.gradient
             optimizer.step()
     engine(net, dataset, method, 4, tmp_path / "resume", schedule)
     for key, value in plain.state_dict().items():
@@ -66,7 +68,7 @@ def dying(step):
     """A method that kills the training before its given step."""
 
     class Dying(methods.Method):
-        def add_gradient(self, gamma, gradient, left=[step]):  # noqa: B006 (the list is the countdown)
+        def add_gradient(self, _, left=[step]):  # noqa: B006 (the list is the countdown)
             if left[0] == 0:
                 raise Killed
             left[0] -= 1
@@ -107,9 +109,16 @@ def test_network_reads_and_writes_the_flat_buffer(name):
     assert all(torch.equal(value, before[key]) for key, value in net.named_parameters())
     assert flat.values.numel() == sum(value.numel() for value in before.values())
     scaling = torch.cat([norm.weight.detach() for norm in networks.prunable(net).values()])
-    assert torch.equal(flat.gamma, scaling)
+    assert torch.equal(flat.parts["gamma"].values, scaling)
     net(torch.randn(4, 3, 12, 12)).square().sum().backward()
-    assert torch.equal(torch.cat([norm.weight.grad for norm in networks.prunable(net).values()]), flat.gamma_gradient)
+    norms = networks.prunable(net).values()
+    assert torch.equal(torch.cat([norm.weight.grad for norm in norms]), flat.parts["gamma"].gradient)
+    assert torch.equal(torch.cat([norm.bias.grad for norm in norms]), flat.parts["shift"].gradient)
+    weights = [parameter for parameter in net.parameters() if parameter.dim() > 1]
+    assert flat.parts["weights"].values.numel() == sum(weight.numel() for weight in weights)
+    assert flat.parts["weights"].gradient.norm() == pytest.approx(
+        torch.cat([weight.grad.flatten() for weight in weights]).norm().item()
+    )
     flat.values.zero_()
     assert all((value == 0).all() for value in net.parameters())
     for parameter in net.parameters():

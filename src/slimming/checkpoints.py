@@ -12,10 +12,13 @@ from slimming import networks, tensorfile
 from slimming.errors import InputError
 from slimming.networks.base import Network
 
+LEARNED = "learned/"  # no module's path holds a slash
+
 
 def save(path: str | os.PathLike, net: Network, record: Mapping) -> None:
     """Write `net` and `record` (JSON-able) to `path`, whole or not at all."""
-    tensorfile.write(path, net.state_dict(), {"spec": net.spec, "record": dict(record)})
+    learned = {f"{LEARNED}{name}": value for name, value in net.learned.items()}
+    tensorfile.write(path, net.state_dict() | learned, {"spec": net.spec, "record": dict(record)})
 
 
 def load(path: str | os.PathLike) -> tuple[Network, dict]:
@@ -27,6 +30,8 @@ def load(path: str | os.PathLike) -> tuple[Network, dict]:
     if "spec" not in header:
         raise InputError(f"{path}: holds no network; a checkpoint is expected here")
     net = networks.from_spec(header["spec"])
+    learned = [name for name in tensors if name.startswith(LEARNED)]
+    net.learned = {name.removeprefix(LEARNED): tensors.pop(name) for name in learned}
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:

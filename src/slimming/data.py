@@ -166,14 +166,19 @@ def _epoch(dataset: Dataset, seed: int, epoch: int) -> tuple[Tensor, Tensor, Ten
     return order, offsets, flips & dataset.flip
 
 
-def _generator(stream: str, seed: int, epoch: int) -> torch.Generator:
-    """A CPU generator of its own for one use in one epoch.
+def stream_seed(stream: str, *position: int) -> int:
+    """The seed of a generator for one use at one position, as (seed, epoch).
 
-    Its seed is the first 4 bytes, little-endian, of SHA-256 of "stream seed epoch" (torch uses 32 bits of a
-    seed), so that neighbouring seeds or epochs have nothing in common.
+    The first 4 bytes, little-endian, of SHA-256 of "stream position ..." (torch uses 32 bits of a seed), so that
+    neighbouring positions have nothing in common.
     """
-    digest = hashlib.sha256(f"{stream} {seed} {epoch}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
+    digest = hashlib.sha256(" ".join(map(str, (stream, *position))).encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def _generator(stream: str, seed: int, epoch: int) -> torch.Generator:
+    """A CPU generator of its own for one use in one epoch."""
+    return torch.Generator().manual_seed(stream_seed(stream, seed, epoch))
 
 
 def _resize(images: Tensor, size: int) -> Tensor:

@@ -13,7 +13,7 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slimming import networks
 from slimming.errors import InputError, unknown
@@ -38,12 +38,19 @@ class Plan(dict[str, Tensor]):
         return 1 - sum(map(len, self.values())) / sum(self.channels.values())
 
 
-def plan(scores: Mapping[str, Tensor], ratio: float, min_channels: int = 1, threshold: str = "exact") -> Plan:
+def plan(
+    scores: Mapping[str, Tensor],
+    ratio: float,
+    min_channels: int = 1,
+    threshold: str = "exact",
+    removals: int | None = None,
+) -> Plan:
     """Which channels stay when the share `ratio` with the lowest scores goes, ranked over all sites at once.
 
     scores: {site: (channels,) tensor}, higher is more important. ratio: in [0, 1).
+    removals: how many channels the threshold "exact" removes; default round(ratio * channels).
     min_channels: a site keeps at least its best `min_channels` channels; 0 allows a site to become empty.
-    threshold: "exact" removes exactly round(ratio * channels), ties by site, then index. "reference" is the authors'
+    threshold: "exact" removes that count exactly, ties by site, then index. "reference" is the authors'
     rule: keep what is strictly above the sorted scores' entry int(channels * ratio), which removes at least one more.
 
     Raises InputError for a ratio outside [0, 1), no sites, or scores that are not finite.
@@ -60,7 +67,7 @@ def plan(scores: Mapping[str, Tensor], ratio: float, min_channels: int = 1, thre
     order = torch.sort(flat, stable=True).indices
     if threshold == "exact":
         keep = torch.ones(len(flat), dtype=torch.bool)
-        keep[order[: round(ratio * len(flat))]] = False
+        keep[order[: round(ratio * len(flat)) if removals is None else removals]] = False
     elif threshold == "reference":
         keep = flat > flat[order[int(len(flat) * ratio)]]
     else:
@@ -78,14 +85,19 @@ def plan(scores: Mapping[str, Tensor], ratio: float, min_channels: int = 1, thre
 
 
 @torch.no_grad()
-def apply(net: Network, plan: Mapping[str, Tensor]) -> Network:
+def apply(net: Network, plan: Mapping[str, Tensor], compensate: bool = False) -> Network:
     """A smaller network that computes what `net` computes with the removed channels' scale and shift at zero.
 
     The convolution that feeds a removed channel loses its output, the one that reads it loses its input; where the
     channel's source is shared, a gather before the BatchNorm leaves it out for this reader alone. A branch left
     without channels is dropped and its constant folded (exact in evaluation mode).
 
-    Raises InputError for an unknown site, indices outside it, or a site that may not be empty.
+    compensate: what `net` computes with the removed channels' scale alone at zero. Such a channel is the constant
+    ReLU(shift); what its reader makes of it becomes the reader's bias. Exact in evaluation mode where the reader has
+    no padding (1x1, linear); a 3x3 convolution pads with zeros, not with the constant, so its borders differ.
+
+    Raises InputError for an unknown site, indices outside it, a site that may not be empty, and an empty site
+    where constants are, or were, folded into biases.
     """
     sites = {site.norm: site for site in net.sites}
     sizes = {name: norm.num_features for name, norm in networks.prunable(net).items()}
@@ -99,13 +111,20 @@ def apply(net: Network, plan: Mapping[str, Tensor]) -> Network:
                 f"{name} would keep no channel and the output no longer depend on the input; "
                 "lower the ratio or keep min_channels=1"
             )
+        if len(index) == 0 and (compensate or net.spec.get("biases")):
+            raise InputError(f"{name} would keep no channel, which a compensated network needs; keep min_channels=1")
     kept = {name: plan.get(name, torch.arange(size)) for name, size in sizes.items()}
     device = next(net.parameters()).device
     kept = {name: index.to(device) for name, index in kept.items()}
 
     channels = net.spec["channels"] | {name: len(index) for name, index in kept.items()}
-    small = networks.from_spec(net.spec | {"channels": channels}).to(device)
+    spec = net.spec | {"channels": channels}
     source = net.state_dict() | net.constants(kept)
+    if compensate:
+        biases = _biases(net, kept)
+        source |= {f"{consumer}.bias": bias for consumer, bias in biases.items()}
+        spec["biases"] = sorted({*biases, *net.spec.get("biases", ())})
+    small = networks.from_spec(spec).to(device)
     rows, columns = {}, {}
     for name, site in sites.items():
         rows[site.norm] = columns[site.consumer] = kept[name]
@@ -127,14 +146,37 @@ def apply(net: Network, plan: Mapping[str, Tensor]) -> Network:
     return small.train(net.training)
 
 
+def _biases(net: Network, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """{consumer: its bias, (outputs,)} with the constants ReLU(shift) of the channels that go, where any goes."""
+    biases = {}
+    for site in net.sites:
+        norm, consumer = net.get_submodule(site.norm), net.get_submodule(site.consumer)
+        gone = _gone(norm, kept[site.norm])
+        if gone.any():
+            of_one = consumer.weight.flatten(2).sum(2) if consumer.weight.dim() > 2 else consumer.weight
+            bias = of_one[:, gone] @ torch.relu(norm.bias[gone])
+            biases[site.consumer] = bias if consumer.bias is None else bias + consumer.bias
+    return biases
+
+
+def _gone(norm: nn.BatchNorm2d, kept: Tensor) -> Tensor:
+    """Which channels are not among the indices `kept`, (channels,) bool."""
+    gone = torch.ones(norm.num_features, dtype=torch.bool, device=kept.device)
+    gone[kept] = False
+    return gone
+
+
 @torch.no_grad()
-def masked(net: Network, plan: Mapping[str, Tensor]) -> Network:
-    """A copy of `net` with the scale and shift of every channel the plan removes at zero (same size as `net`)."""
+def masked(net: Network, plan: Mapping[str, Tensor], keep_shift: bool = False) -> Network:
+    """A copy of `net`, of its size, with the scale and shift of every channel the plan removes at zero.
+
+    keep_shift: the scale alone.
+    """
     copied = copy.deepcopy(net)
     for name, norm in networks.prunable(copied).items():
         if name in plan:
-            gone = torch.ones(norm.num_features, dtype=torch.bool)
-            gone[plan[name]] = False
+            gone = _gone(norm, plan[name])
             norm.weight[gone] = 0
-            norm.bias[gone] = 0
+            if not keep_shift:
+                norm.bias[gone] = 0
     return copied

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from slimming import data, measure, networks, tensorfile
 from slimming.errors import InputError, SlimmingError
-from slimming.methods.base import Method
+from slimming.methods.base import Method, Part, Step
 from slimming.networks.base import Network
 from slimming.study import Schedule
 
@@ -41,20 +41,27 @@ def learning_rate(schedule: Schedule, epoch: int, epochs: int) -> float:
 
 
 class FlatParameters:
-    """All parameters of a network in one buffer, their gradients in another, the scaling factors first.
+    """All parameters of a network in one buffer and their gradients in another: an update is a few vector operations.
 
-    An update is then a few operations on one tensor, and a penalty is one vector operation on `gamma`, however many
-    layers there are. The network's own parameters become views; convolutions keep their memory format.
+    Scaling factors come first, then the shifts of the same channels, then what is left of vectors, then weights, so
+    that a method's operation on any of these is one on a vector, however many layers there are. The network's own
+    parameters become views; convolutions keep their memory format.
     """
 
     def __init__(self, net: Network):
-        scaling = [norm.weight for norm in networks.prunable(net).values()]
-        first = {id(parameter) for parameter in scaling}
-        ordered = scaling + [parameter for parameter in net.parameters() if id(parameter) not in first]
+        norms = networks.prunable(net).values()
+        groups = {"gamma": [norm.weight for norm in norms], "shift": [norm.bias for norm in norms]}
+        grouped = {id(parameter) for group in groups.values() for parameter in group}
+        others = [parameter for parameter in net.parameters() if id(parameter) not in grouped]
+        groups["vectors"] = [parameter for parameter in others if parameter.dim() < 2]
+        groups["weights"] = [parameter for parameter in others if parameter.dim() > 1]
+        ordered = [parameter for group in groups.values() for parameter in group]
         self.values = torch.cat([_dense(parameter.detach()) for parameter in ordered])
         self.gradients = torch.zeros_like(self.values)
-        count, start = sum(parameter.numel() for parameter in scaling), 0
-        self.gamma, self.gamma_gradient = self.values[:count], self.gradients[:count]
+        sizes = [sum(parameter.numel() for parameter in group) for group in groups.values()]
+        parts = zip(self.values.split(sizes), self.gradients.split(sizes), strict=True)
+        self.parts = dict(zip(groups, (Part(*both) for both in parts), strict=True))
+        start = 0
         for parameter in ordered:
             part = slice(start, start + parameter.numel())
             form = parameter.shape, parameter.stride()
@@ -92,34 +99,48 @@ def train(
 ) -> State:
     """Train `net` in place and return the history; the state is kept in the file `resume` until the caller removes it.
 
-    The step is w <- w - lr (m v + g + wd w), v the momentum buffer, g the loss's gradient plus the method's on the
-    scaling factors. Order and augmentation are functions of (seed, first_epoch + epoch). A state in `resume` that was
-    saved for the same `identity` is continued, with the same bits as a training that never stopped.
+    The step is w <- w - lr v, v <- m v + g + wd w, g the loss's gradient plus the method's. Order, augmentation and
+    the method's random numbers are functions of (seed, first_epoch + epoch). A state in `resume` that was saved for
+    the same `identity` is continued, with the same bits as a training that never stopped.
 
     Raises DivergedError when the loss is not finite.
     """
     net.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs and GPUs
     flat = FlatParameters(net)
     momentum = torch.zeros_like(flat.values)
-    buffers = dict(net.named_buffers())
-    kept = {"values": flat.values, "momentum": momentum} | {f"buffer.{name}": value for name, value in buffers.items()}
-    state = _restored(resume, identity, kept)
     images = len(dataset.train_labels)
     steps = -(-images // schedule.batch_size)
+    step = Step(
+        net,
+        *(flat.parts[name] for name in ("gamma", "shift", "weights")),
+        schedule.momentum,
+        schedule.weight_decay,
+        epochs * steps,
+        torch.Generator(flat.values.device),
+    )
+    method.prepare(step)
+    kept = {"values": flat.values, "momentum": momentum}
+    kept |= {f"buffer.{name}": value for name, value in net.named_buffers()}
+    kept |= {f"method.{name}": value for name, value in step.state.items()}
+    state = _restored(resume, identity, kept)
     clock = Clock(state.seconds)
     with Progress(epochs, steps, state) as progress:
         while state.epoch < epochs:
-            rate = learning_rate(schedule, state.epoch, epochs)
+            step.lr = learning_rate(schedule, state.epoch, epochs)
             net.train()
             batches = data.batches(dataset, schedule.batch_size, seed, first_epoch + state.epoch, first=state.step)
             for batch, labels in batches:
+                step.number = state.epoch * steps + state.step
+                step.generator.manual_seed(data.stream_seed("method", seed, first_epoch + state.epoch, state.step))
+                method.before_step(step)
                 logits = net(batch)
                 loss = nn.functional.cross_entropy(logits, labels)
-                loss.backward()
-                method.add_gradient(flat.gamma, flat.gamma_gradient)
+                (loss + method.loss(step)).backward()
+                method.add_gradient(step)
                 flat.gradients.add_(flat.values, alpha=schedule.weight_decay)
                 momentum.mul_(schedule.momentum).add_(flat.gradients)
-                flat.values.sub_(momentum, alpha=rate)
+                flat.values.sub_(momentum, alpha=step.lr)
+                method.after_step(step)
                 flat.gradients.zero_()
                 hits = (logits.detach().argmax(1) == labels).sum()
                 state.sums += torch.stack([loss.detach().double() * len(labels), hits.double()]).cpu()
@@ -133,16 +154,17 @@ def train(
             test = measure.evaluate(net, dataset)
             if not math.isfinite(mean_loss + test["loss"]) or not torch.isfinite(flat.values).all():
                 raise DivergedError(
-                    f"the loss is not finite in epoch {state.epoch + 1} of {epochs} (lr {rate:g}): "
+                    f"the loss is not finite in epoch {state.epoch + 1} of {epochs} (lr {step.lr:g}): "
                     "lower the learning rate or the method's strength",
                     state.history,
                 )
-            row = (rate, mean_loss, accuracy, test["loss"], test["accuracy"])
+            row = (step.lr, mean_loss, accuracy, test["loss"], test["accuracy"])
             for key, value in zip(HISTORY, row, strict=True):
                 state.history[key].append(value)
             state.epoch, state.step = state.epoch + 1, 0
             state.sums.zero_()
             progress.epoch(state)
+    method.finish(step)
     state.seconds = clock.seconds()
     return state
 

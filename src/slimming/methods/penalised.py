@@ -15,8 +15,7 @@ from slimming.errors import InputError, unknown
 from slimming.methods.base import Method
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from slimming.methods.base import Step
     from slimming.penalties import Penalty
 
 
@@ -36,8 +35,8 @@ class Penalised(Method):
             f"factors {gamma:g}, beyond it the subgradient is 0; choose a larger parameter or lam"
         ]
 
-    def add_gradient(self, gamma: Tensor, gradient: Tensor) -> None:
-        gradient += self.penalty.subgradient(gamma, self.lam)
+    def add_gradient(self, step: Step) -> None:
+        step.gamma.gradient.add_(self.penalty.subgradient(step.gamma.values, self.lam))
 
 
 def _make(name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:

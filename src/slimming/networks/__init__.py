@@ -52,7 +52,8 @@ def build(name: str, num_classes: int = 10, width: float = 1.0, in_channels: int
 def from_spec(spec: Mapping) -> Network:
     """The network that `spec` (JSON-able, `Network.spec`) describes, freshly initialised.
 
-    `spec["channels"]` gives the channels of the sites that do not have their full count.
+    `spec["channels"]` gives the channels of the sites that do not have their full count, `spec["biases"]` (absent for
+    none) the convolutions that have a bias.
     """
     family, depth = parse(spec["name"])
     module = importlib.import_module(f"slimming.networks.{family}")
@@ -61,6 +62,7 @@ def from_spec(spec: Mapping) -> Network:
         net = module.build(depth, **arguments, **spec["options"])
     except TypeError as error:
         raise InputError(f"network {spec['name']}: wrong options {dict(spec['options'])} ({error})") from error
+    net.add_biases(spec.get("biases", ()))
     net.spec = {**spec, "options": dict(spec["options"]), "channels": dict(spec["channels"])}
     return net
 

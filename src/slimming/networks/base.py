@@ -6,6 +6,7 @@ Not for surgery: pruning.py removes channels from any network that declares its 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -28,10 +29,22 @@ class Site:
 
 
 class Network(nn.Module):
-    """A network that knows its prunable sites and the spec that rebuilds it."""
+    """A network that knows its prunable sites, the spec that rebuilds it, and what a method learned beside weights."""
 
     sites: tuple[Site, ...]
     spec: dict
+    learned: dict[str, Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.learned = {}
+
+    def add_biases(self, paths: Iterable[str]) -> None:
+        """Give the convolutions at `paths` a bias of zeros; linear layers have one."""
+        for path in paths:
+            layer = self.get_submodule(path)
+            if layer.bias is None:
+                layer.bias = nn.Parameter(layer.weight.new_zeros(len(layer.weight)))
 
     def constants(self, kept: dict[str, Tensor]) -> dict[str, Tensor]:
         """Parameters, by name in the smaller network, that replace branches left without channels.

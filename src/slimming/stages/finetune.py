@@ -17,5 +17,6 @@ def finetune(
     job = Job(run, folders, "finetuned", pruned["ratio"], tensorfile.sha256(checkpoint))
     dataset = start(run, prepared)
     # Epochs go on counting, so that fine-tuning does not see the orders and crops of the training again.
-    outcome = job.train(net, dataset, methods.get("none"), epochs or run.schedule.epochs, first=run.schedule.epochs)
+    method = methods.get(**run.method).finetuning()
+    outcome = job.train(net, dataset, method, epochs or run.schedule.epochs, first=run.schedule.epochs)
     job.finish(net, dataset, pruned["layers"], **outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +16,21 @@ def prune(
     prepared: str | os.PathLike,
     ratios: Sequence[float],
     folders: tuple[Path, Path],
+    compensate: bool = False,
 ) -> None:
-    """Prune one trained network at every ratio: writes pruned-<ratio>.safetensors and .json for each."""
+    """Prune one trained network at every ratio: writes pruned-<ratio>.safetensors and .json for each.
+
+    compensate: and compensated-<ratio>, the same channels removed with their constants folded into the next layers.
+    """
     net, run, _ = made(checkpoint, "trained")
     parent = tensorfile.sha256(checkpoint)
     dataset = start(run, prepared)
-    scores = methods.get(**run.method).scores(net)
-    for ratio in ratios:
-        plan = pruning.plan(scores, ratio)
+    method = methods.get(**run.method)
+    stages = ["pruned", "compensated"] if compensate else ["pruned"]
+    scores = method.scores(net)
+    for stage, ratio in itertools.product(stages, ratios):
+        plan = pruning.plan(scores, ratio, removals=method.removals(net, ratio))
+        small = pruning.apply(method.sparsify(net, ratio), plan, compensate=stage == "compensated")
         layers = [
             {
                 "site": site,
@@ -32,10 +40,9 @@ def prune(
             }
             for site, kept in plan.items()
         ]
-        small = pruning.apply(net, plan)
-        Job(run, folders, "pruned", ratio, parent).finish(small, dataset, layers, warnings=_floored(layers))
+        Job(run, folders, stage, ratio, parent).finish(small, dataset, layers, warnings=_floored(layers))
         print(
-            f"ratio {ratio:g}: {sum(map(len, plan.values()))} of {sum(plan.channels.values())} channels kept",
+            f"{stage}, ratio {ratio:g}: {sum(map(len, plan.values()))} of {sum(plan.channels.values())} channels kept",
             flush=True,
         )
 
