@@ -97,11 +97,9 @@ class Method:
 
         return {site: norm.weight.detach().abs() for site, norm in networks.prunable(net).items()}
 
-    def removals(self, net: Network, ratio: float) -> int:
-        """How many channels go when the share `ratio` is asked for."""
-        from slimming import networks
-
-        return round(ratio * sum(norm.num_features for norm in networks.prunable(net).values()))
+    def removals(self, net: Network, ratio: float) -> int | None:
+        """How many channels go when `ratio` is asked for; None: that share of all."""
+        return None
 
     def sparsify(self, net: Network, ratio: float) -> Network:
         """The network whose channels are then removed: for a method that zeroes weights, a copy with those at zero."""
