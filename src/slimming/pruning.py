@@ -9,6 +9,7 @@ would with the pruned channels' scale and shift at zero.
 
 from __future__ import annotations
 
+import bisect
 import copy
 from collections.abc import Mapping
 
@@ -84,17 +85,38 @@ def plan(
     return Plan(kept, ratio, channels, tuple(floored))
 
 
+def removals_for_parameters(net: Network, scores: Mapping[str, Tensor], ratio: float) -> int:
+    """The smallest number of channels whose removal takes at least the share `ratio` of the parameters of `net`.
+
+    Counted on the network that is left, built without memory for its weights; removing more never leaves more. Where
+    no removal takes so much, because every site keeps a channel, all but those.
+    """
+    whole = _parameters(net, {})
+    return bisect.bisect_left(
+        range(sum(map(len, scores.values()))),
+        True,
+        key=lambda removals: _parameters(net, plan(scores, 0, removals=removals)) <= (1 - ratio) * whole,
+    )
+
+
+def _parameters(net: Network, plan: Mapping[str, Tensor]) -> int:
+    channels = net.spec["channels"] | {site: len(kept) for site, kept in plan.items()}
+    with torch.device("meta"):
+        small = networks.from_spec(net.spec | {"channels": channels})
+    return sum(parameter.numel() for parameter in small.parameters())
+
+
 @torch.no_grad()
-def apply(net: Network, plan: Mapping[str, Tensor], compensate: bool = False) -> Network:
+def apply(net: Network, plan: Mapping[str, Tensor], compensate: tuple[int, int, int] | None = None) -> Network:
     """A smaller network that computes what `net` computes with the removed channels' scale and shift at zero.
 
     The convolution that feeds a removed channel loses its output, the one that reads it loses its input; where the
     channel's source is shared, a gather before the BatchNorm leaves it out for this reader alone. A branch left
     without channels is dropped and its constant folded (exact in evaluation mode).
 
-    compensate: what `net` computes with the removed channels' scale alone at zero. Such a channel is the constant
-    ReLU(shift); what its reader makes of it becomes the reader's bias. Exact in evaluation mode where the reader has
-    no padding (1x1, linear); a 3x3 convolution pads with zeros, not with the constant, so its borders differ.
+    compensate: for images of this shape (C, H, W), what `net` computes with the removed channels' scale alone at
+    zero. Such a channel is the constant ReLU(shift); what its reader makes of it, averaged over positions, becomes the
+    reader's bias. Exact in evaluation mode but where a 3x3 convolution pads with zeros and its border differs.
 
     Raises InputError for an unknown site, indices outside it, a site that may not be empty, and an empty site
     where constants are, or were, folded into biases.
@@ -121,7 +143,7 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: bool = False) ->
     spec = net.spec | {"channels": channels}
     source = net.state_dict() | net.constants(kept)
     if compensate:
-        biases = _biases(net, kept)
+        biases = _biases(net, kept, compensate)
         source |= {f"{consumer}.bias": bias for consumer, bias in biases.items()}
         spec["biases"] = sorted({*biases, *net.spec.get("biases", ())})
     small = networks.from_spec(spec).to(device)
@@ -146,16 +168,23 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: bool = False) ->
     return small.train(net.training)
 
 
-def _biases(net: Network, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _biases(net: Network, kept: Mapping[str, Tensor], image: tuple[int, int, int]) -> dict[str, Tensor]:
     """{consumer: its bias, (outputs,)} with the constants ReLU(shift) of the channels that go, where any goes."""
+    seen = {}
+    copied = copy.deepcopy(net).eval()
+    for site in copied.sites:
+        copied.get_submodule(site.consumer).register_forward_hook(
+            lambda _, inputs, __, name=site.consumer: seen.update({name: inputs[0].shape})
+        )
+    copied(next(net.parameters()).new_zeros(1, *image))
     biases = {}
     for site in net.sites:
-        norm, consumer = net.get_submodule(site.norm), net.get_submodule(site.consumer)
+        norm, consumer = net.get_submodule(site.norm), copied.get_submodule(site.consumer)
         gone = _gone(norm, kept[site.norm])
         if gone.any():
-            of_one = consumer.weight.flatten(2).sum(2) if consumer.weight.dim() > 2 else consumer.weight
-            bias = of_one[:, gone] @ torch.relu(norm.bias[gone])
-            biases[site.consumer] = bias if consumer.bias is None else bias + consumer.bias
+            constants = torch.where(gone, torch.relu(norm.bias), 0).view(1, -1, *[1] * (len(seen[site.consumer]) - 2))
+            outputs = consumer(constants.expand(seen[site.consumer]))
+            biases[site.consumer] = outputs.transpose(0, 1).flatten(1).mean(1)
     return biases
 
 

@@ -1,6 +1,7 @@
 """Network slimming: train with a sparsity penalty on the scaling factors (Liu et al., 2017; Bui et al., 2021).
 
-The objective is CE(W, gamma, beta) + sum_c lam p(|gamma_c|); the penalty acts through its subgradient.
+The objective is CE(W, gamma, beta) + sum_c lam p(|gamma_c|). A penalty acts through its subgradient, or, as
+"proximal-<penalty>", through its proximal operator, which makes exact zeros.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from slimming.methods.base import Method
 
 if TYPE_CHECKING:
     from slimming.methods.base import Step
+    from slimming.networks.base import Network
     from slimming.penalties import Penalty
+
+PROXIMAL = "proximal-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,29 @@ class Penalised(Method):
         step.gamma.gradient.add_(self.penalty.subgradient(step.gamma.values, self.lam))
 
 
-def _make(name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:
+@dataclass(frozen=True, kw_only=True)
+class Proximal(Penalised):
+    """Proximal gradient descent: after every update gamma <- prox of t lam p, t = lr / (1 - momentum).
+
+    A constant force moves a parameter by t a step once momentum has gathered; the proximal step is not gathered, so
+    with this t a lam is as strong as in Penalised. Factors that the data do not hold up become 0 and stay there.
+    The ratio 0 removes exactly those: pruning at the threshold 0.
+    """
+
+    def add_gradient(self, step: Step) -> None:
+        """The penalty acts after the update alone."""
+
+    def after_step(self, step: Step) -> None:
+        gamma = step.gamma.values
+        gamma.copy_(self.penalty.prox(gamma, self.lam, step.lr / (1 - step.momentum)))
+
+    def removals(self, net: Network, ratio: float) -> int | None:
+        if ratio > 0:
+            return None
+        return sum(int((score == 0).sum()) for score in self.scores(net).values())
+
+
+def _make(kind: type[Penalised], name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:
     known = ("lam", *penalties.PENALTIES[name].parameters())
     for parameter in parameters:
         if parameter not in known:
@@ -47,7 +73,10 @@ def _make(name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:
     penalty = penalties.get(name, **parameters)
     if isinstance(lam, bool) or not isinstance(lam, int | float) or not 0 <= lam < math.inf:
         raise InputError(f"{name}: lam must lie in [0, inf), got {lam!r}")
-    return Penalised(slug=penalty.slug, penalty=penalty, lam=lam)
+    prefix = PROXIMAL if kind is Proximal else ""
+    return kind(slug=prefix + penalty.slug, penalty=penalty, lam=lam)
 
 
-METHODS = {name: functools.partial(_make, name) for name in penalties.PENALTIES if name != "none"}
+_NAMES = [name for name in penalties.PENALTIES if name != "none"]
+METHODS = {name: functools.partial(_make, Penalised, name) for name in _NAMES}
+METHODS |= {PROXIMAL + name: functools.partial(_make, Proximal, name) for name in _NAMES}

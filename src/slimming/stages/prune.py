@@ -27,10 +27,10 @@ def prune(
     dataset = start(run, prepared)
     method = methods.get(**run.method)
     stages = ["pruned", "compensated"] if compensate else ["pruned"]
-    scores = method.scores(net)
+    scores, image = method.scores(net), tuple(dataset.test_images.shape[1:])
     for stage, ratio in itertools.product(stages, ratios):
         plan = pruning.plan(scores, ratio, removals=method.removals(net, ratio))
-        small = pruning.apply(method.sparsify(net, ratio), plan, compensate=stage == "compensated")
+        small = pruning.apply(method.sparsify(net, ratio), plan, compensate=image if stage == "compensated" else None)
         layers = [
             {
                 "site": site,
