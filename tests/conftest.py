@@ -1,8 +1,12 @@
 """Fixtures shared by all tests; hypothesis draws the same examples every time so that CI is reproducible."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import settings
+
+from slimming import data
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("repeatable")
@@ -10,5 +14,15 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """The machine's cores belong to pytest's workers."""
+    """The machine's cores belong to pytest's workers; stages that run in this process leave torch as it was."""
     torch.set_num_threads(1)
+    yield
+    torch.set_deterministic_debug_mode("default")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """The digits, as a training reads them."""
+    path = tmp_path_factory.mktemp("prepared") / "digits.safetensors"
+    data.prepare("digits", path.parent, path)
+    return path

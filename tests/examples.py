@@ -1,8 +1,8 @@
-"""Networks with unremarkable random weights, statistics and scaling factors, small enough for tests."""
+"""Networks with unremarkable random weights, images and steps of a training, small enough for tests."""
 
 import torch
 
-from slimming import networks
+from slimming import data, networks
 from slimming.methods.base import Part, Step
 from slimming.networks.base import Network
 from slimming.training import FlatParameters
@@ -25,6 +25,19 @@ def randomised(name: str, seed: int = 0, **options: float) -> Network:
             torch.nn.init.normal_(module.running_mean, std=0.3)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
     return net
+
+
+def pictures(count=200, channels=3, size=12, padding=1):
+    """A data set of random images whose class shows in their brightness."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(4, (count,), generator=generator)
+    noise = torch.randint(0, 64, (count, channels, size, size), generator=generator)
+    images = (noise + 48 * labels[:, None, None, None]).to(torch.uint8)
+    half = count // 2
+    return data.Dataset(
+        "digits", size, ["a", "b", "c", "d"], (0.4,) * channels, (0.2,) * channels, padding, False, {},
+        images[half:], labels[half:], images[:half], labels[:half],
+    )  # fmt: skip
 
 
 def step(net: Network, number: int = 0, steps: int = 10, lr: float = 0.1) -> Step:

@@ -6,24 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from examples import SMALL, step_of
+from examples import SMALL, pictures, step_of
 from slimming import data, methods, networks, training
 from slimming.study import Schedule
 
 SEED = 3
-
-
-def pictures(count=200, channels=3, size=12, padding=1):
-    """A data set of random images whose class shows in their brightness."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(4, (count,), generator=generator)
-    noise = torch.randint(0, 64, (count, channels, size, size), generator=generator)
-    images = (noise + 48 * labels[:, None, None, None]).to(torch.uint8)
-    half = count // 2
-    return data.Dataset(
-        "digits", size, ["a", "b", "c", "d"], (0.4,) * channels, (0.2,) * channels, padding, False, {},
-        images[half:], labels[half:], images[:half], labels[:half],
-    )  # fmt: skip
 
 
 def build(name):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 import copy
+import math
 from collections.abc import Mapping
 
 import torch
@@ -88,22 +89,39 @@ def plan(
 def removals_for_parameters(net: Network, scores: Mapping[str, Tensor], ratio: float) -> int:
     """The smallest number of channels whose removal takes at least the share `ratio` of the parameters of `net`.
 
-    Counted on the network that is left, built without memory for its weights; removing more never leaves more. Where
-    no removal takes so much, because every site keeps a channel, all but those.
+    Removing more never leaves more. Where no removal takes so much, because every site keeps a channel, all channels.
     """
-    whole = _parameters(net, {})
+    whole = sum(parameter.numel() for parameter in net.parameters())
     return bisect.bisect_left(
         range(sum(map(len, scores.values()))),
         True,
-        key=lambda removals: _parameters(net, plan(scores, 0, removals=removals)) <= (1 - ratio) * whole,
+        key=lambda removals: _parameters_left(net, plan(scores, 0, removals=removals)) <= (1 - ratio) * whole,
     )
 
 
-def _parameters(net: Network, plan: Mapping[str, Tensor]) -> int:
-    channels = net.spec["channels"] | {site: len(kept) for site, kept in plan.items()}
-    with torch.device("meta"):
-        small = networks.from_spec(net.spec | {"channels": channels})
-    return sum(parameter.numel() for parameter in small.parameters())
+def _parameters_left(net: Network, kept: Mapping[str, Tensor]) -> int:
+    """Parameters of the network that `apply` makes where no site is left empty, without making it."""
+    rows, columns = _cuts(net, kept)
+    count = 0
+    for name, parameter in net.named_parameters():
+        module, _, leaf = name.rpartition(".")
+        shape = [*parameter.shape]
+        if module in rows:
+            shape[0] = len(rows[module])
+        if module in columns and leaf == "weight":
+            shape[1] = len(columns[module])
+        count += math.prod(shape)
+    return count
+
+
+def _cuts(net: Network, kept: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Indices kept in the first dimension of a module's tensors and in the second of its weight, by module."""
+    rows, columns = {}, {}
+    for site in net.sites:
+        rows[site.norm] = columns[site.consumer] = kept[site.norm]
+        if site.producer:
+            rows[site.producer] = kept[site.norm]
+    return rows, columns
 
 
 @torch.no_grad()
@@ -147,12 +165,9 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: tuple[int, int, 
         source |= {f"{consumer}.bias": bias for consumer, bias in biases.items()}
         spec["biases"] = sorted({*biases, *net.spec.get("biases", ())})
     small = networks.from_spec(spec).to(device)
-    rows, columns = {}, {}
+    rows, columns = _cuts(net, kept)
     for name, site in sites.items():
-        rows[site.norm] = columns[site.consumer] = kept[name]
-        if site.producer:
-            rows[site.producer] = kept[name]
-        else:
+        if site.select:
             indices = f"{site.select}.indices"
             source[indices] = source.get(indices, torch.arange(sizes[name], device=device))[kept[name]]
     state = {}

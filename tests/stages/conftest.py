@@ -2,20 +2,10 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
-import torch
 
-from slimming import data
 from tiny import Work, slimming
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("prepared") / "digits.safetensors"
-    data.prepare("digits", path.parent, path)
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +23,3 @@ def again(tmp_path, made) -> Work:
     """A copy of the finished run, to work in."""
     shutil.copytree(made.folder, tmp_path / "again")
     return Work(tmp_path / "again", made.prepared)
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was():
-    """Stages that run in this process fix what decides a run's bits; later tests should not notice."""
-    yield
-    torch.set_deterministic_debug_mode("default")
-    torch.set_num_threads(1)

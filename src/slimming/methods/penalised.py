@@ -66,14 +66,14 @@ class Proximal(Penalised):
 
 
 def _make(kind: type[Penalised], name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:
+    prefix = PROXIMAL if kind is Proximal else ""
     known = ("lam", *penalties.PENALTIES[name].parameters())
     for parameter in parameters:
         if parameter not in known:
-            raise unknown(f"parameter of {name}", parameter, known)
+            raise unknown(f"parameter of {prefix}{name}", parameter, known)
     penalty = penalties.get(name, **parameters)
     if isinstance(lam, bool) or not isinstance(lam, int | float) or not 0 <= lam < math.inf:
-        raise InputError(f"{name}: lam must lie in [0, inf), got {lam!r}")
-    prefix = PROXIMAL if kind is Proximal else ""
+        raise InputError(f"{prefix}{name}: lam must lie in [0, inf), got {lam!r}")
     return kind(slug=prefix + penalty.slug, penalty=penalty, lam=lam)
 
 

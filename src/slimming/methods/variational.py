@@ -3,7 +3,7 @@
 BatchNorm is written gamma (x_hat + beta), so that a channel with gamma = 0 is gone with its shift. gamma has the
 posterior N(mu, sigma^2) and the prior N(0, sigma^2) of the same width; the objective is
 
-    E CE(gamma = mu + sigma eps) + lam sum_c mu_c^2 / (2 sigma_c^2),   eps ~ N(0, 1) drawn anew at every step,
+    E CE(gamma = mu + sigma eps) + kl sum_c mu_c^2 / (2 sigma_c^2),   eps ~ N(0, 1) drawn anew at every step,
 
 the sum being the Kullback-Leibler divergence of the posterior from the prior. The network is evaluated, and stored, at
 the mean: scale mu, shift mu beta. Not for retraining: the method claims to need none.
@@ -29,14 +29,14 @@ NARROWEST = 1e-3  # least sigma: keeps the divergence, and its gradient, finite
 
 @dataclass(frozen=True, kw_only=True)
 class Variational(Method):
-    """`lam` weighs the divergence against the mean loss of an image, `sigma` is the initial width.
+    """`kl` weighs the divergence against the mean loss of an image, `sigma` is the initial width.
 
     Between steps the network holds the mean form. Within one, the parts hold what the forward pass computes with,
     gamma = mu + sigma eps and the shift gamma beta, until `add_gradient` carries the gradients over to mu and beta.
     log sigma is the method's own parameter, with the momentum of the others and no weight decay.
     """
 
-    lam: float
+    kl: float
     sigma: float
 
     def prepare(self, step: Step) -> None:
@@ -64,10 +64,10 @@ class Variational(Method):
 
         sigma = state["log_sigma"].exp()
         to_mean, to_log_sigma = divergence_gradient(gamma.values, sigma)
-        pull = gamma.gradient * state["noise"] * sigma + self.lam * to_log_sigma
+        pull = gamma.gradient * state["noise"] * sigma + self.kl * to_log_sigma
         state["velocity"].mul_(step.momentum).add_(pull)
         state["log_sigma"].sub_(state["velocity"], alpha=step.lr).clamp_(min=math.log(NARROWEST))
-        gamma.gradient.add_(to_mean, alpha=self.lam)
+        gamma.gradient.add_(to_mean, alpha=self.kl)
 
     def after_step(self, step: Step) -> None:
         step.state["beta"].copy_(step.shift.values)
@@ -95,11 +95,11 @@ def divergence_gradient(mean: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     return mean / sigma**2, -((mean / sigma) ** 2)
 
 
-def _vcp(*, lam: float = 1e-4, sigma: float = 0.05) -> Variational:
-    for name, value, lowest in (("lam", lam, 0), ("sigma", sigma, NARROWEST)):
+def _vcp(*, kl: float = 1e-4, sigma: float = 0.05) -> Variational:
+    for name, value, lowest in (("kl", kl, 0), ("sigma", sigma, NARROWEST)):
         if not lowest <= value < math.inf:
             raise InputError(f"vcp: {name} must lie in [{lowest:g}, inf), got {value!r}")
-    return Variational(slug="vcp", lam=lam, sigma=sigma)
+    return Variational(slug="vcp", kl=kl, sigma=sigma)
 
 
 METHODS = {"vcp": _vcp}
