@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from slimming import study
 from slimming.errors import InputError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "config").glob("*.yaml"))
+CONFIGS = [path for path in sorted((Path(__file__).parents[1] / "config").glob("*.yaml")) if path.stem != "claims"]
 
 TEXT = """
 name: tiny
