@@ -1,0 +1,135 @@
+"""Rules: a file of claims, checked whole, before any number is seen. config/claims.yaml explains each key.
+
+Not for deciding anything: evaluation does that, with these rules and a ledger.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from slimming.errors import InputError, unknown
+from slimming.study import NAME, Model, Ratio
+
+Pattern = Annotated[str, Field(min_length=1)]
+STAGE_WORDS = {"trained": "before pruning", "pruned": "right after pruning", "finetuned": "after fine-tuning"}
+
+
+def amount(value: float, unit: str) -> str:
+    """ "1 point", "0.5 points", "10 %"."""
+    return f"{value:g} {'point' if (value, unit) == (1, 'points') else unit}"
+
+
+class Comparison(Model):
+    """A measure compared between two methods: its mean over ratios, or with `tolerance` a size read off a curve."""
+
+    metric: Literal["accuracy", "parameters", "macs", "bytes"]
+    stage: Literal["trained", "pruned", "finetuned"]
+    direction: Literal["higher", "lower", "similar"] = Field(description="of the treatment against the reference")
+    margin: float = Field(gt=0, lt=100, description="the difference that would matter, in `unit`")
+    tolerance: float | None = Field(None, gt=0, lt=100, description="points of accuracy that may be lost")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Comparison:
+        curve = self.metric != "accuracy" and self.stage != "trained" and self.direction == "lower"
+        if self.tolerance is not None and not curve:
+            raise ValueError("a tolerance needs a size, lower, of pruned or finetuned networks")
+        return self
+
+    @property
+    def unit(self) -> str:
+        """Of margin, estimate and interval: percentage points of accuracy, or per cent of a size."""
+        return "points" if self.metric == "accuracy" else "%"
+
+    @property
+    def subject(self) -> str:
+        """What is compared at one ratio."""
+        return f"{self.metric} {STAGE_WORDS[self.stage]}"
+
+    @property
+    def words(self) -> str:
+        """What is compared, and what is claimed of it."""
+        if self.tolerance is None:
+            return f"{self.subject}, mean over ratios: {self.direction}"
+        points = amount(self.tolerance, "points")
+        return f"{self.subject} of the smallest network within {points} of the dense accuracy: {self.direction}"
+
+
+class Claim(Model):
+    id: Annotated[str, Field(pattern=NAME)]
+    words: str = Field(description="the claim as the paper puts it")
+    source: str
+    reading: str = Field(description="what it is taken to say")
+    treatments: list[Pattern] = Field(min_length=1, description="methods by name, or by pattern as in file names")
+    reference: Pattern = Field(description="what they are compared with, by name or pattern")
+    compare: Comparison = Field(description="what decides")
+    provided: list[Comparison] = Field([], description="conditions that must hold too")
+    datasets: list[Pattern] = Field(["*"], description="names or patterns; default: all of the study")
+    networks: list[Pattern] = Field(["*"], description="names or patterns; default: all of the study")
+    ratios: list[Ratio] = Field([], description="default: all that the study has at the stage")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Claim:
+        measures = [(part.metric, part.stage, part.tolerance) for part in (self.compare, *self.provided)]
+        if len(set(measures)) < len(measures):
+            raise ValueError("two of its comparisons are of the same measure")
+        return self
+
+
+class Rules(Model):
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of intervals")
+    dense: str = Field("none", description="the method from whose accuracy before pruning a tolerance is counted")
+    claims: list[Claim] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Rules:
+        names = [claim.id for claim in self.claims]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two claims have the id {name}")
+        return self
+
+    @property
+    def level(self) -> float:
+        """Of one-sided tests: the share of errors that a two-sided interval makes on one side."""
+        return (1 - self.confidence) / 2
+
+
+def load(path: str | os.PathLike) -> Rules:
+    """The claims in a YAML file. InputError, one line, names the first key that is wrong."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+    try:
+        return Rules.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_fault(error.errors()[0], content)}") from error
+
+
+def _fault(fault: Any, content: Any) -> str:
+    """One line about a fault that pydantic found in `content`; a claim is named by its id where it has one."""
+    path = list(fault["loc"])
+    if path[:1] == ["claims"] and len(path) > 1:
+        claim = content["claims"][path[1]]
+        path[1] = claim.get("id", path[1]) if isinstance(claim, dict) else path[1]
+    model = Comparison if {"compare", "provided"} & set(path) else Claim if path[:1] == ["claims"] else Rules
+    if fault["type"] == "extra_forbidden":
+        return f"{_joined(path[:-1])}: {unknown('key', path[-1], model.model_fields)}"
+    if fault["type"] == "literal_error":
+        return (
+            f"{_joined(path)}: {unknown(path[-1], fault['input'], get_args(model.model_fields[path[-1]].annotation))}"
+        )
+    if fault["type"] == "missing":
+        return f"{_joined(path)} is missing"
+    if fault["type"] == "value_error":
+        return f"{_joined(path)}: {fault['ctx']['error']}"
+    return f"{_joined(path)}: {fault['msg']}, got {fault['input']!r}"
+
+
+def _joined(path: list) -> str:
+    return ".".join(map(str, path)) or "the top level"

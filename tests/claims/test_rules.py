@@ -1,0 +1,141 @@
+"""A file of claims becomes rules, or one line that names the claim and the key."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slimming.claims import rules
+from slimming.errors import InputError
+
+OURS = Path(__file__).parents[2] / "config" / "claims.yaml"
+COMPARE = {"metric": "accuracy", "stage": "pruned", "direction": "higher", "margin": 1}
+CLAIM = {
+    "id": "better", "words": "It is better.", "source": "A paper", "reading": "Higher accuracy.",
+    "treatments": ["tl1-*"], "reference": "l1", "compare": COMPARE,
+}  # fmt: skip
+
+
+def load(tmp_path, content):
+    path = tmp_path / "claims.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return rules.load(path)
+
+
+def refusal(tmp_path, content):
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, content)
+    assert "\n" not in str(caught.value)
+    assert caught.value.status == 2
+    origin, _, message = str(caught.value).partition("claims.yaml: ")
+    assert origin == f"{tmp_path}/"
+    return message
+
+
+def test_defaults_are_all_that_a_study_has(tmp_path):
+    found = load(tmp_path, {"claims": [CLAIM]})
+    (claim,) = found.claims
+    assert (found.confidence, found.dense) == (0.95, "none")
+    assert found.level == pytest.approx(0.025)
+    assert (claim.datasets, claim.networks, claim.ratios, claim.provided) == (["*"], ["*"], [], [])
+
+
+def test_the_five_claims_of_the_paper_stand_in_its_words_with_their_sources():
+    found = rules.load(OURS)
+    assert [claim.id for claim in found.claims] == [
+        "tl1-preserves-accuracy",
+        "lp-compresses-better",
+        "mcp-scad-more-accurate",
+        "tl1-beats-bayesian",
+        "nonconvex-compress-better",
+    ]
+    assert all("Bui et al. (202" in claim.source and "abstract" in claim.source for claim in found.claims)
+    assert found.confidence == 0.95
+
+
+def test_claims_of_compression_compare_whole_curves():
+    compare = {claim.id: claim.compare for claim in rules.load(OURS).claims}
+    for claim in ("lp-compresses-better", "tl1-beats-bayesian", "nonconvex-compress-better"):
+        assert compare[claim].tolerance is not None
+
+
+@pytest.mark.parametrize(
+    ("part", "words", "unit"),
+    [
+        (COMPARE, "accuracy right after pruning, mean over ratios: higher", "points"),
+        (
+            {"metric": "bytes", "stage": "finetuned", "direction": "lower", "margin": 10, "tolerance": 0.5},
+            "bytes after fine-tuning of the smallest network within 0.5 points of the dense accuracy: lower",
+            "%",
+        ),
+    ],
+)
+def test_a_comparison_is_put_in_words(part, words, unit):
+    comparison = rules.Comparison(**part)
+    assert (comparison.words, comparison.unit) == (words, unit)
+
+
+def test_an_amount_has_its_unit():
+    assert [rules.amount(value, "points") for value in (1, 0.5, 2.0)] == ["1 point", "0.5 points", "2 points"]
+    assert rules.amount(1, "%") == "1 %"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"treatment": "l1"}, "claims.better: unknown key 'treatment': did you mean 'treatments'? Known: compare, "),
+        ({"treatments": []}, "claims.better.treatments: List should have at least 1 item"),
+        ({"words": None}, "claims.better.words: Input should be a valid string, got None"),
+        ({"ratios": [1.5]}, "claims.better.ratios.0: Input should be less than 1, got 1.5"),
+        ({"id": "a/b"}, "claims.a/b.id: String should match pattern"),
+        (
+            {"compare": COMPARE | {"metric": "parameter"}},
+            "claims.better.compare.metric: unknown metric 'parameter': did you mean 'parameters'? Known: accuracy, ",
+        ),
+        (
+            {"provided": [COMPARE | {"stage": "fine-tuned"}]},
+            "claims.better.provided.0.stage: unknown stage 'fine-tuned': did you mean 'finetuned'?",
+        ),
+        (
+            {"provided": [COMPARE | {"marign": 2}]},
+            "claims.better.provided.0: unknown key 'marign': did you mean 'margin'? Known: direction, ",
+        ),
+        ({"compare": COMPARE | {"margin": 0}}, "claims.better.compare.margin: Input should be greater than 0, got 0"),
+        ({"compare": COMPARE | {"margin": 100}}, "claims.better.compare.margin: Input should be less than 100"),
+        (
+            {"compare": COMPARE | {"tolerance": 1}},
+            "claims.better.compare: a tolerance needs a size, lower, of pruned or finetuned networks",
+        ),
+        ({"provided": [COMPARE | {"margin": 2}]}, "claims.better: two of its comparisons are of the same measure"),
+    ],
+)
+def test_a_wrong_claim_is_refused_in_one_line(tmp_path, change, message):
+    assert refusal(tmp_path, {"claims": [CLAIM | change]}).startswith(message)
+
+
+@pytest.mark.parametrize("missing", ["id", "words", "source", "reading", "treatments", "reference", "compare"])
+def test_a_claim_needs_each_of_its_parts(tmp_path, missing):
+    where = 0 if missing == "id" else "better"
+    claim = {key: value for key, value in CLAIM.items() if key != missing}
+    assert refusal(tmp_path, {"claims": [claim]}) == f"claims.{where}.{missing} is missing"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("claims: [", "not a readable YAML file"),
+        ("", "the top level: Input should be a valid dictionary"),
+        ({"claims": []}, "claims: List should have at least 1 item"),
+        ({"claims": ["x"]}, "claims.0: Input should be a valid dictionary"),
+        ({"claims": [CLAIM], "confidnce": 0.9}, "the top level: unknown key 'confidnce': did you mean 'confidence'?"),
+        ({"claims": [CLAIM], "confidence": 95}, "confidence: Input should be less than 1, got 95"),
+        ({"claims": [CLAIM, CLAIM]}, "the top level: two claims have the id better"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path, content, message):
+    assert refusal(tmp_path, content).startswith(message)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.yaml: not a readable YAML file"):
+        rules.load(tmp_path / "nowhere.yaml")
