@@ -25,6 +25,7 @@ RATIOS = (0.2, 0.4, 0.6, 0.8)
 FINETUNED = (0.4, 0.8)
 EPOCHS = 15
 CLASSES = 10
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def write(
@@ -113,7 +114,7 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
         "parent": None if stage == "trained" else digest[::-1],
         "provenance": {
             "command": "slimming train",
-            "commit": "0123456789abcdef0123456789abcdef01234567",
+            "commit": COMMIT,
             "versions": {"python": "3.11.0", "torch": "2.13.0"},
             "machine": {"processor": "Example(R) CPU_1 & co", "cores": 2, "system": "Linux x86_64"},
             "device": "cpu",

@@ -1,0 +1,92 @@
+"""Precedence: whether the rules were fixed before the numbers that they decide on. Git knows; this asks.
+
+A ledger's records name the commit whose code measured them. Where the rules' last change is part of that history, they
+came first. Where that commit is not in the repository, the one that brought the ledger in stands for it. Not for
+trust: who rewrites history can make it say anything.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from slimming import ledger
+
+RULES, NUMBERS, UNKNOWN = "rules first", "numbers first", "unknown"
+WORDS = {
+    RULES: "The rules were fixed before these measurements were made.",
+    NUMBERS: (
+        "The rules were fixed only after these measurements had been made: the verdicts are honest about the numbers, "
+        "but the rules were not blind to them."
+    ),
+    UNKNOWN: "Which came first, the rules or these measurements, is not known from the history at hand.",
+}
+NOT_COMMITTED = "not committed"
+
+
+class Precedence(NamedTuple):
+    """What came first, and the commits it follows from as "hash, date": of the rules, of the ledger; `measured` by."""
+
+    first: str
+    rules: str
+    ledger: str
+    measured: str
+
+    @property
+    def words(self) -> str:
+        return WORDS[self.first]
+
+
+def of(claims_file: str | os.PathLike, ledger_dir: str | os.PathLike) -> Precedence:
+    """What git says of the rules in `claims_file` and the ledger in `ledger_dir`; it may know nothing."""
+    claims_file, ledger_dir = Path(claims_file), Path(ledger_dir)
+    provenance = ledger.read(ledger_dir / "provenance.csv", "provenance")
+    measured = [value.removesuffix("+") for value in provenance.query("item == 'commit'")["value"]]
+    rules, held = _last_change(claims_file), _last_change(ledger_dir / "ledger.csv")
+    repository = claims_file.parent
+    if not rules or _git(repository, "rev-parse", "--is-shallow-repository") != "false":
+        first = UNKNOWN
+    else:
+        first = _first(repository, rules, measured, held)
+    return Precedence(first, *(_shown(repository, commits) for commits in ([rules], [held], measured)))
+
+
+def _first(repository: Path, rules: str, measured: list[str], held: str) -> str:
+    answers = [_descends(repository, commit, rules) for commit in measured] or [None]
+    if None in answers:  # measured by a commit that is not here
+        answers = [held != rules and _descends(repository, held, rules)] if held else [None]
+    return UNKNOWN if None in answers else RULES if all(answers) else NUMBERS
+
+
+def _descends(repository: Path, commit: str, ancestor: str) -> bool | None:
+    """Whether `ancestor` is part of the history of `commit`; None where one of them is not known."""
+    asked = ["git", "-C", str(repository), "merge-base", "--is-ancestor", ancestor, commit]
+    status = subprocess.run(asked, capture_output=True).returncode
+    return {0: True, 1: False}.get(status)
+
+
+def _last_change(path: Path) -> str:
+    """The commit that last changed the file; "" if it differs from that, or is in none."""
+    if _git(path.parent, "status", "--porcelain", "--", path.name):
+        return ""
+    return _git(path.parent, "log", "-1", "--format=%H", "--", path.name)
+
+
+def _shown(repository: Path, commits: list[str]) -> str:
+    dated = [
+        ", ".join(filter(None, (commit[:12], _git(repository, "log", "-1", "--format=%cs", commit))))
+        for commit in commits
+        if commit
+    ]
+    return "; ".join(dated) or NOT_COMMITTED
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git prints; "" where it fails or is not there."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
