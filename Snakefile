@@ -32,12 +32,14 @@ rule all:
         rules.ledger.output,
         rules.tables.output,
         rules.figures.output,
+        rules.claims.output,
+        rules.page.output,
         rules.paper.output if LATEXMK else [],
 
 
 onsuccess:
     print(
-        f"{STUDY.name}: ledger in {RESULTS}, tables in {RESULTS}/tables, figures in {FIGURES}"
+        f"{STUDY.name}: ledger in {RESULTS}, tables in {RESULTS}/tables, figures in {FIGURES}, verdicts in {RESULTS}/report.html"
     )
     if LATEXMK:
         print("paper in paper/paper.pdf")

@@ -88,6 +88,26 @@ def macros(options: argparse.Namespace) -> None:
     macros.write(options.ledger, options.output, options.protocol)
 
 
+def claims(options: argparse.Namespace) -> None:
+    from slimming.claims import evaluation
+
+    evaluation.write(options.ledger, options.claims, options.output)
+
+
+def page(options: argparse.Namespace) -> None:
+    from slimming.reporting import page
+
+    page.write(options.ledger, options.output, options.claims)
+
+
+def compare(options: argparse.Namespace) -> None:
+    from slimming.reporting import comparison
+
+    print(comparison.text(options.first, options.second), end="")
+    if options.output:
+        comparison.write(options.first, options.second, options.output)
+
+
 def parser() -> Parser:
     """The command line, stage by stage in the order of the workflow."""
     top = Parser(
@@ -152,6 +172,22 @@ def parser() -> Parser:
                 default="last",
                 help="accuracy after the last epoch (default), or as in the paper after the best on the test set",
             )
+
+    for run, text in (
+        (claims, "judge the claims by a ledger, as a table of comparisons and verdicts"),
+        (page, "write the verdicts, curves and every row of a ledger as one HTML file"),
+    ):
+        added = stage(run, text)
+        added.add_argument("ledger", type=Path, metavar="DIR", help="folder of the ledger")
+        added.add_argument(
+            "--claims", required=True, type=Path, metavar="FILE", help="what is claimed, and by which rule"
+        )
+        added.add_argument("--output", required=True, type=Path, metavar="FILE")
+
+    added = stage(compare, "print the tables of two studies as differences with intervals")
+    added.add_argument("first", metavar="STUDY", help="name of a study in results/, or folder of a ledger")
+    added.add_argument("second", metavar="STUDY", help="the same; differences are this one minus the first")
+    added.add_argument("--output", type=Path, metavar="FILE", help="also write every difference as CSV")
     return top
 
 

@@ -28,13 +28,16 @@ CARRIERS = {"cli.py", "errors.py", "records.py", "study.py"}
 
 
 @functools.cache
-def closure(*modules):
+def closure(*modules, templates=()):
     """The package files that `modules` ("stages.train") import, directly or not, each with a digest of its content.
+
+    `templates` are names of files in reporting/templates/, for modules that fill them in.
 
     Rules take them as `params.code`, not as input files: a checkout's times say nothing, and where only the ledger was
     cloned, newer source files would make Snakemake train everything that the ledger once came from.
     """
     package = Path("src/slimming")
+    filled = {package / "reporting/templates" / name for name in templates}
     todo, found = [package / name.replace(".", "/") for name in modules], set()
     while todo:
         path = todo.pop()
@@ -51,7 +54,7 @@ def closure(*modules):
                 todo += [parent, *(parent / alias.name for alias in node.names)]
     return [
         f"{file} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
-        for file in sorted(found - {package / "__init__.py"})
+        for file in sorted(found - {package / "__init__.py"} | filled)
     ]
 
 

@@ -24,6 +24,8 @@ localrules:
     ledger,
     tables,
     figures,
+    claims,
+    page,
     macros,
     paper,
 
@@ -139,12 +141,76 @@ rule figures:
         "slimming figures {params.ledger} --output {params.directory} 2> {log}"
 
 
+rule claims:
+    input:
+        ledger=LEDGER.values(),
+        rules="config/claims.yaml",
+    output:
+        report(
+            f"{RESULTS}/claims.csv",
+            category="Claims",
+            caption="../report/claims.rst",
+        ),
+    log:
+        f"{LOGS}/claims.log",
+    benchmark:
+        f"{LOGS}/claims.tsv"
+    conda:
+        "../envs/slimming.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        code=closure("claims.evaluation"),
+        ledger=lambda wildcards: RESULTS,
+    message:
+        f"verdicts on the claims, from {STUDY.name}"
+    shell:
+        "slimming claims {params.ledger} --claims {input.rules} --output {output} 2> {log}"
+
+
+rule page:
+    input:
+        ledger=LEDGER.values(),
+        claims=rules.claims.output,
+        rules="config/claims.yaml",
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/page.log",
+    benchmark:
+        f"{LOGS}/page.tsv"
+    conda:
+        "../envs/slimming.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        code=closure(
+            "reporting.page",
+            templates=("page.html", "page.css", "page.js", "curves.js", "ledger.js"),
+        ),
+        ledger=lambda wildcards: RESULTS,
+    message:
+        f"page of {STUDY.name}"
+    shell:
+        "slimming page {params.ledger} --claims {input.rules} --output {output} 2> {log}"
+
+
 rule macros:
     input:
         ledger=LEDGER.values(),
+        claims=rules.claims.output,
+        rules="config/claims.yaml",
+        references="config/references.csv",
     output:
         "paper/generated/macros.tex",
         "paper/generated/macros.json",
+        "paper/generated/claims.tex",
     log:
         f"{LOGS}/macros.log",
     benchmark:
@@ -157,13 +223,14 @@ rule macros:
         runtime=60,
         gpu=0,
     params:
-        code=closure("reporting.macros"),
+        code=closure("reporting.macros", templates=("macros.tex", "claims.tex")),
         ledger=lambda wildcards: RESULTS,
         directory=subpath(output[0], parent=True),
     message:
         f"numbers of the paper, from {STUDY.name}"
     shell:
-        "slimming macros {params.ledger} --output {params.directory} 2> {log}"
+        "slimming macros {params.ledger} --claims {input.rules} --references {input.references}"
+        " --output {params.directory} 2> {log}"
 
 
 rule paper:

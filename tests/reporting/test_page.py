@@ -1,0 +1,142 @@
+"""What the page holds of a ledger; how it works in a browser is tested beside this."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+import synthetic
+from slimming import cli, ledger, records, study
+from slimming.errors import InputError
+from slimming.reporting import page
+
+ID = "digits/vgg19/tl1-1/seed2/finetuned-0.4"
+
+
+def _make(folder: Path, records_too: bool = True) -> Path:
+    """The ledger of a small study in `folder`/results/synthetic."""
+    paths = synthetic.write(
+        folder,
+        networks=("vgg19", "resnet20"),
+        methods=("none", "l1", "lp-0.75", "tl1-1"),
+        seeds=(1, 2),
+    )
+    directory = folder / "results" / "synthetic"
+    ledger.write("synthetic", paths, directory)
+    if not records_too:
+        shutil.rmtree(directory / "records")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with a ledger, its records and report.html."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = tmp_path_factory.mktemp("page")
+        patch.chdir(root)  # the ledger's paths are relative to here
+        directory = _make(root)
+        page.write(directory, directory / "report.html")
+    return directory
+
+
+def _data(html: Path) -> dict:
+    """The numbers in a page, by the identity of their records."""
+    text = html.read_text(encoding="utf-8")
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    stems = [records.stem(row["stage"], row["ratio"]) for row in data["rows"]]
+    runs = ["/".join([row["dataset"], row["network"], row["method"], f"seed{row['seed']}"]) for row in data["rows"]]
+    return data | {"rows": {f"{run}/{stem}": row for run, stem, row in zip(runs, stems, data["rows"], strict=True)}}
+
+
+def test_the_same_ledger_gives_the_same_bytes(written, tmp_path):
+    page.write(written, written / "again.html")
+    assert (written / "again.html").read_bytes() == (written / "report.html").read_bytes()
+
+
+def test_the_page_holds_every_measurement_exactly_and_in_the_order_of_methods(written):
+    rows = _data(written / "report.html")["rows"]
+    measured = ledger.read(written / "ledger.csv")
+    assert len(rows) == len(measured)
+    for row in measured.to_dict("records"):
+        shown = rows[f"{row['dataset']}/{row['network']}/{row['method']}/seed{row['seed']}/{Path(row['record']).stem}"]
+        assert [shown[key] for key in ("accuracy", "parameters")] == [row["accuracy"], row["parameters"]]
+    methods = list(dict.fromkeys(row["method"] for row in rows.values()))
+    assert methods == ["none", "l1", "lp-0.75", "tl1-1"]
+
+
+def test_a_page_stays_small(written):
+    assert (written / "report.html").stat().st_size < 3e6
+
+
+def test_without_claims_the_page_says_so(tmp_path):
+    page.write(_make(tmp_path), tmp_path / "report.html")
+    assert "claims have not been evaluated" in (tmp_path / "report.html").read_text()
+
+
+def test_the_recorded_command_is_shown_and_without_records_one_that_follows_from_the_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    directory = _make(tmp_path)
+    record = directory / "records" / f"{ID}.json"
+    page.write(directory, tmp_path / "with.html")
+    row = _data(tmp_path / "with.html")["rows"][ID]
+    assert row["command"] == records.read(record)["provenance"]["command"]
+    assert (tmp_path / row["href"]).samefile(record)
+    asked = records.read(record.with_name("trained.json"))["run"]
+    shutil.rmtree(directory / "records")
+    page.write(directory, tmp_path / "without.html")
+    rows = _data(tmp_path / "without.html")["rows"]
+    assert "href" not in rows[ID]
+    run, folder = "digits/vgg19/tl1-1/seed2", "results/synthetic/{}/digits/vgg19/tl1-1/seed2"
+    train, prune, finetune = (
+        cli.parser().parse_args(shlex.split(rows[f"{run}/{stem}"]["command"])[1:])
+        for stem in ("trained", "pruned-0.4", "finetuned-0.4")
+    )
+    assert study.parse_run(train.run) == study.parse_run(json.dumps(asked))
+    assert str(train.data) == "data/prepared/digits-16.safetensors"
+    assert prune.ratios == [0.4]
+    assert str(prune.checkpoint) == folder.format("checkpoints") + "/trained.safetensors"
+    assert str(finetune.checkpoint) == folder.format("checkpoints") + "/pruned-0.4.safetensors"
+    assert finetune.epochs == synthetic.EPOCHS
+    for options in (train, prune, finetune):
+        assert [str(options.checkpoints), str(options.records)] == [
+            folder.format(k) for k in ("checkpoints", "records")
+        ]
+
+
+def test_a_record_made_after_the_ledger_is_not_taken_for_its_source(tmp_path):
+    directory = _make(tmp_path)
+    path = directory / "records" / f"{ID}.json"
+    record = records.read(path)
+    record["checkpoint"]["sha256"] = "0" * 64
+    records.write(path, record)
+    page.write(directory, tmp_path / "report.html")
+    rows = _data(tmp_path / "report.html")["rows"]
+    assert "href" not in rows.pop(ID)
+    assert all("href" in row for row in rows.values())
+
+
+def test_a_faulty_ledger_is_refused_with_its_row(tmp_path):
+    directory = _make(tmp_path)
+    path = directory / "ledger.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[1]]))
+    with pytest.raises(InputError, match="another row with this key"):
+        page.write(directory, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("slug", "label"), [("none", "no penalty"), ("lp-0.75", "ℓ₀.₇₅"), ("tl1-1", "Tℓ₁ (a=1)"), ("new-3", "new-3")]
+)
+def test_methods_are_named_as_in_figures_without_markup(slug, label):
+    assert page.look(slug)["label"] == label
+
+
+def test_a_marker_keeps_its_shape():
+    assert page.symbol("s") == "M-1 1L1 1L1 -1L-1 -1Z"
+    assert page.symbol("^") == "M0 -1L-1 1L1 1Z"
