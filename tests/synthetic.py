@@ -20,7 +20,7 @@ METHODS = {
     "mcp-500": {"name": "mcp", "a": 500.0, "lam": 0.002},
     "scad-500": {"name": "scad", "a": 500.0, "lam": 0.002},
 }
-SITES = {"vgg19": 16, "densenet16": 13, "resnet20": 19}
+SITES = {"vgg19": 16, "densenet16": 13, "resnet20": 19, "resnet164": 19}
 RATIOS = (0.2, 0.4, 0.6, 0.8)
 FINETUNED = (0.4, 0.8)
 EPOCHS = 15
@@ -32,7 +32,7 @@ def write(
     root: Path,
     study: str = "synthetic",
     datasets: Sequence[str] = ("digits",),
-    networks: Sequence[str] = tuple(SITES),
+    networks: Sequence[str] = ("vgg19", "densenet16", "resnet20"),
     methods: Sequence[str] = tuple(METHODS),
     seeds: Sequence[int] = (1, 2, 3),
     ratios: Sequence[float] = RATIOS,

@@ -85,7 +85,13 @@ def figures(options: argparse.Namespace) -> None:
 def macros(options: argparse.Namespace) -> None:
     from slimming.reporting import macros
 
-    macros.write(options.ledger, options.output, options.protocol)
+    macros.write(
+        options.ledger,
+        options.output,
+        options.protocol,
+        claims_file=options.claims,
+        references_file=options.references,
+    )
 
 
 def claims(options: argparse.Namespace) -> None:
@@ -172,6 +178,9 @@ def parser() -> Parser:
                 default="last",
                 help="accuracy after the last epoch (default), or as in the paper after the best on the test set",
             )
+        if run is macros:
+            added.add_argument("--claims", required=True, type=Path, metavar="FILE", help="claims and rules")
+            added.add_argument("--references", required=True, type=Path, metavar="FILE", help="published results")
 
     for run, text in (
         (claims, "judge the claims by a ledger, as a table of comparisons and verdicts"),

@@ -100,6 +100,15 @@ def test_the_dense_network_of_the_same_seed_sets_the_accuracy(tmp_path):
     assert (found.open_treatment, found.open_reference) == (1, 0)
 
 
+def test_where_no_network_is_accurate_enough_the_dense_size_counts_and_that_is_said(tmp_path):
+    weak = shifted(L1, -0.2)
+    rows = [row for run in (("none", 1, DENSE), ("l1", 1, L1), ("tl1-1", 1, weak)) for row in simulated.rows(*run)]
+    found = evidence.gather(evidence.read(simulated.write(tmp_path, rows)), SMALLEST, "tl1-1", "l1")
+    assert found.differences == pytest.approx([np.log(1600 / 800)])
+    assert (found.lost_treatment, found.lost_reference) == (1, 0)
+    assert (found.open_treatment, found.open_reference) == (0, 0)
+
+
 def test_a_missing_seed_is_refused_and_the_row_named(tmp_path):
     folder = simulated.write(tmp_path, [row for row in cells() if (row["method"], row["seed"]) != ("tl1-1", 2)])
     with pytest.raises(InputError) as caught:

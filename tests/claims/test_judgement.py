@@ -180,5 +180,11 @@ def test_a_reason_says_where_a_curve_does_not_end():
     assert found.split("; ")[1:] == [text.format("reference", 5), text.format("treatment", 2)]
 
 
+def test_a_reason_says_where_no_network_is_accurate_enough():
+    found = reason(range(5), INCONCLUSIVE, (1, 1), ("lower", 10, "bytes", 1), lost_treatment=3, lost_reference=1)
+    text = "no network of the {} is accurate enough (seeds: {} of 5)"
+    assert found.split("; ")[1:] == [text.format("reference", 1), text.format("treatment", 3)]
+
+
 def test_a_summary_counts_the_verdicts():
     assert judgement.summary([INCONCLUSIVE, REPRODUCED, REPRODUCED]) == "2 of 3 reproduced, 1 of 3 inconclusive"

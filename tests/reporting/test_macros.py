@@ -14,6 +14,7 @@ import pytest
 import simulated
 import synthetic
 from slimming import ledger
+from slimming.claims import evaluation
 from slimming.errors import InputError
 from slimming.reporting import macros
 
@@ -201,3 +202,33 @@ def test_a_study_without_a_baseline_has_no_headline(tmp_path):
 )
 def test_names_are_spelled_in_letters(names, spelled):
     assert macros.letters(*names) == spelled
+
+
+def test_numbers_of_claims_and_published_results_are_what_their_files_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Path(__file__).parents[2] / "config"
+    (tmp_path / "references.csv").write_text((config / "references.csv").read_text())
+    grid = {"datasets": ("cifar10",), "networks": ("vgg19",), "ratios": (0.4, 0.7)}
+    ledger.write("s", synthetic.write(tmp_path, "s", **grid, finetuned=(0.4,)), "results/s")
+    evaluation.write("results/s", config / "claims.yaml", "results/s/claims.csv")
+    macros.write("results/s", "generated", claims_file=config / "claims.yaml", references_file="references.csv")
+    found = {name: source for name, source in sources(tmp_path / "generated").items() if name[:5] in ("Claim", "Publi")}
+    printed = dict(commands(tmp_path / "generated"))
+    assert {source["file"] for source in found.values()} == {"results/s/claims.csv", "references.csv"}
+    for name, source in found.items():
+        ratio = source["rows"].pop("ratio", None)
+        chosen, _ = rows_of(source)
+        (row,) = [row for row in chosen if ratio is None or float(row["ratio"]) == ratio]
+        if source["column"] == "verdict":
+            assert source["value"] == row["verdict"] == printed[name]
+            continue
+        value = row[source["column"]]
+        if source["file"] == "references.csv" and source["column"] == "accuracy" and not value:
+            value = 100 - float(row["error"])
+        assert float(source["value"]) == pytest.approx(float(value), rel=0.06, abs=0.006)
+        assert printed[name] == rf"\num{{{source['value']}}}"
+    name = "ClaimTlOnePreservesAccuracyCifarOneZeroVggOneNineTlOneOneVersusLOneAccuracyPruned"
+    assert {f"{name}{column}" for column in ("Seeds", "Estimate", "Low", "High", "P", "PAgainst", "Verdict")} <= set(
+        found
+    )
+    assert "PublishedAccuracyPrunedCifarOneZeroVggOneNineLOneAtZeroPointSevenSourceTwo" in found

@@ -30,13 +30,16 @@ class Evidence(NamedTuple):
 
     `by_ratio` has the differences at each ratio, (seeds,) each, where `differences`, (seeds,), are their mean.
     `open_treatment` and `open_reference` count the seeds at which a method still keeps its accuracy at the largest
-    ratio measured, so that its smallest network is yet smaller than the one found.
+    ratio measured, so that its smallest network is yet smaller than the one found; `lost_treatment` and
+    `lost_reference` those at which no network of it is accurate enough, not even before pruning: the dense size counts.
     """
 
     differences: np.ndarray
     by_ratio: dict[float, np.ndarray]
     open_treatment: int = 0
     open_reference: int = 0
+    lost_treatment: int = 0
+    lost_reference: int = 0
 
 
 def read(ledger_dir: str | os.PathLike) -> pd.DataFrame:
@@ -104,7 +107,8 @@ def gather(
         _smallest_by_seed(panel, comparison, method, ratios, targets, baseline[comparison.metric])
         for method in (treatment, reference)
     )
-    return Evidence(ours[:, 0] - theirs[:, 0], {}, int(ours[:, 1].sum()), int(theirs[:, 1].sum()))
+    counts = [int(found[:, column].sum()) for column in (1, 2) for found in (ours, theirs)]
+    return Evidence(ours[:, 0] - theirs[:, 0], {}, *counts)
 
 
 def smallest(sizes: np.ndarray, accuracies: np.ndarray, target: float, dense: float) -> tuple[float, bool]:
@@ -141,7 +145,7 @@ def _smallest_by_seed(
     targets: pd.Series,
     dense: pd.Series,
 ) -> np.ndarray:
-    """(seeds, 2): log of the smallest network's size, and whether the curve ends there.
+    """(seeds, 3): log of the smallest network's size, whether the curve ends there, and whether there is none.
 
     Every curve starts at the method's own network as trained, where it has one: at ratio 0 nothing was removed.
     """
@@ -152,5 +156,5 @@ def _smallest_by_seed(
     for seed, curve in rows.groupby("seed"):
         sizes, accuracies = curve[comparison.metric].to_numpy(), curve["accuracy"].to_numpy()
         size, ends = smallest(sizes, accuracies, targets[seed], dense[seed])
-        found.append((np.log(size), ends))
+        found.append((np.log(size), ends, (accuracies < targets[seed]).all()))
     return np.array(found, dtype=float)

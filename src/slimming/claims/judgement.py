@@ -101,9 +101,11 @@ def reason(comparison: Comparison, evidence: Evidence, level: float, raw: Sequen
     notes = [words.format(direction=comparison.direction, margin=rules.amount(comparison.margin, comparison.unit))]
     if said == INCONCLUSIVE and min(raw) <= level:
         notes = ["it would be decided if this were the only test, but not after Holm's correction"]
-    for who, count in (("reference", evidence.open_reference), ("treatment", evidence.open_treatment)):
-        if count:
+    for who in ("reference", "treatment"):
+        if count := getattr(evidence, f"open_{who}"):
             notes.append(f"at the largest ratio the {who} still keeps its accuracy (seeds: {count} of {seeds})")
+        if count := getattr(evidence, f"lost_{who}"):
+            notes.append(f"no network of the {who} is accurate enough (seeds: {count} of {seeds})")
     if seeds < statistics.FEW:
         notes.append("one seed shows no spread" if seeds == 1 else f"n = {seeds} is small")
     return "; ".join(notes)

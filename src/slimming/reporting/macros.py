@@ -14,28 +14,22 @@ words: the paper has them, and templates/macros.tex has those that depend on num
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import jinja2
 import pandas as pd
 
 from slimming import ledger, tensorfile
 from slimming.errors import InputError
-from slimming.reporting import style, summary
+from slimming.reporting import judged, style, summary, tex
+from slimming.reporting.tex import Macro, letters
 
-WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Point")
-SPELLED = dict(zip("0123456789.", WORDS, strict=True))
 # How a measure is printed: the factor from the ledger's unit, and decimals. The others are counts.
 PRINTED = {"accuracy": (100, 2), "difference": (100, 2), "latency_ms": (1, 2)}
 PROTOCOLS = {"last": "after the last epoch", "paper": "after the epoch that was best on the test set"}
 WHEN = {"pruned": "Right after pruning", "finetuned": "After fine-tuning"}
-LABELS: dict[str, Callable[[str], str]] = {"dataset": style.name, "network": style.name, "method": style.method}
 
 STATISTICS: dict[str, Callable[[pd.Series], list]] = {
     "number of rows": lambda values: [len(values)],
@@ -64,36 +58,33 @@ FACTS = {
 }
 
 
-class Macro(NamedTuple):
-    """What LaTeX prints, the same as plain text, and which rows of the ledger it is a statistic of."""
-
-    tex: str
-    value: str
-    file: str
-    column: str
-    statistic: str
-    rows: dict[str, Any]
-
-
 def write(
     ledger_dir: str | os.PathLike,
     output_dir: str | os.PathLike,
     protocol: str = "last",
     tables_dir: str | os.PathLike | None = None,
     figures_dir: str | os.PathLike | None = None,
+    claims_file: str | os.PathLike | None = None,
+    references_file: str | os.PathLike | None = None,
 ) -> None:
     """Write macros.tex and macros.json, {name: value and source}, into `output_dir`, a folder in the paper's.
 
-    The paper then takes tables from `tables_dir` (default: tables/ in `ledger_dir`) and figures from `figures_dir`
-    (default: ../../figures/<study> from there). InputError for a faulty ledger and for names spelled alike.
+    With both `claims_file` and `references_file` the numbers of claims.csv in `ledger_dir` are among them, and
+    claims.tex has what the paper says of claims and published results; the paper needs it. The paper takes tables from
+    `tables_dir` (default: tables/ in `ledger_dir`) and figures from `figures_dir` (default: ../../figures/<study> from
+    there). InputError for a faulty ledger or file, and for names spelled alike.
     """
     ledger_dir, output_dir = Path(ledger_dir), Path(output_dir)
     measured = ledger.read(ledger_dir / "ledger.csv")
     provenance = ledger.read(ledger_dir / "provenance.csv", "provenance")
     cells = summary.summarise(measured, protocol)
-    macros = _unique([*facts(measured), *items(provenance), *numbers(cells, protocol)])
+    pairs = [*facts(measured), *items(provenance), *numbers(cells, protocol)]
+    if claims_file and references_file:
+        pairs += judged.numbers(ledger_dir, references_file).items()
+        judged.write(ledger_dir, output_dir / "claims.tex", claims_file, references_file)
+    macros = _unique(pairs)
     figures = figures_dir or ledger_dir.parent.parent / "figures" / macros["Study"].value
-    text = _template().render(
+    text = tex.template("macros.tex", macro=_name).render(
         ledger=ledger_dir.as_posix(),
         macros=macros,
         protocol=PROTOCOLS[protocol],
@@ -104,19 +95,12 @@ def write(
         panels=widest_spreads(cells),
         when=WHEN,
     )
-    sources = {name: macro._asdict() | {"file": (ledger_dir / macro.file).as_posix()} for name, macro in macros.items()}
+    sources = {
+        name: macro._asdict() | {"file": Path(os.path.normpath(ledger_dir / macro.file)).as_posix()}
+        for name, macro in macros.items()
+    }
     tensorfile.write_text(output_dir / "macros.tex", text)
     tensorfile.write_text(output_dir / "macros.json", json.dumps(sources, indent=1, sort_keys=True) + "\n")
-
-
-def letters(*names: object) -> str:
-    """`names` in letters only, as this module's first lines say.
-
-    >>> letters("accuracy", "lp-0.5")
-    'AccuracyLpZeroPointFive'
-    """
-    words = re.findall(r"[A-Za-z]+|[0-9]|(?<=[0-9])[.](?=[0-9])", " ".join(map(str, names)))
-    return "".join(SPELLED.get(word, word[0].upper() + word[1:]) for word in words)
 
 
 def facts(measured: pd.DataFrame) -> Iterator[tuple[str, Macro]]:
@@ -126,17 +110,17 @@ def facts(measured: pd.DataFrame) -> Iterator[tuple[str, Macro]]:
         rows = {"stage": stage} if stage else {}
         chosen = (ordered if column == "method" else measured)[column]
         values = STATISTICS[statistic](chosen[measured["stage"] == stage] if stage else chosen)
-        labels = column in LABELS and statistic == "values"
-        tex = _enumerated(_label(column, value) for value in values) if labels else _numbers(values)
-        yield name, Macro(tex, ", ".join(map(str, values)), "ledger.csv", column, statistic, rows)
+        labels = column in tex.LABELS and statistic == "values"
+        shown = tex.enumerated(tex.label(column, value) for value in values) if labels else tex.numbers(values)
+        yield name, Macro(shown, ", ".join(map(str, values)), "ledger.csv", column, statistic, rows)
 
 
 def items(provenance: pd.DataFrame) -> Iterator[tuple[str, Macro]]:
     """(name, macro) of every item of provenance.csv but the warnings; several values are listed."""
     for item, rows in provenance[provenance["item"] != "warning"].groupby("item"):
         values = list(rows["value"])
-        tex = _enumerated(map(_escape, values))
-        yield letters(item), Macro(tex, ", ".join(values), "provenance.csv", "value", "values", {"item": item})
+        shown = tex.enumerated(map(tex.escape, values))
+        yield letters(item), Macro(shown, ", ".join(values), "provenance.csv", "value", "values", {"item": item})
 
 
 def numbers(cells: pd.DataFrame, protocol: str) -> Iterator[tuple[str, Macro]]:
@@ -151,7 +135,7 @@ def numbers(cells: pd.DataFrame, protocol: str) -> Iterator[tuple[str, Macro]]:
         for end, statistic, suffix in (("mean", "mean", ""), ("sd", "sample standard deviation", "Sd")):
             if pd.notna(cell[end]):
                 value = f"{factor * cell[end]:z.{decimals}f}"
-                macro = Macro(_numbers([value]), value, "ledger.csv", column, f"{statistic} {over}", rows)
+                macro = Macro(tex.numbers([value]), value, "ledger.csv", column, f"{statistic} {over}", rows)
                 yield _name(cell) + suffix, macro
 
 
@@ -211,45 +195,5 @@ def _unique(pairs: Iterable[tuple[str, Macro]]) -> dict[str, Macro]:
     return macros
 
 
-def _label(column: str, slug: str) -> str:
-    return LABELS[column](_escape(slug))
-
-
-def _escape(text: str) -> str:
-    """`text` for LaTeX, by pandas."""
-    cell = pd.DataFrame([[text]]).style.format(escape="latex").hide(axis="index").hide(axis="columns")
-    return cell.to_string().rstrip("\n")
-
-
-def _enumerated(texts: Iterable[str]) -> str:
-    *first, last = texts
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _numbers(values: list) -> str:
-    """siunitx' number or list of numbers; "none" if there are none."""
-    if not values:
-        return "none"
-    return rf"\{'numlist' if len(values) > 1 else 'num'}{{{';'.join(map(str, values))}}}"
-
-
 def _seen_from(folder: Path, path: str | os.PathLike) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
-
-
-def _template() -> jinja2.Template:
-    """templates/macros.tex; its delimiters mean nothing to LaTeX."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("slimming.reporting"),
-        undefined=jinja2.StrictUndefined,
-        block_start_string="<%",
-        block_end_string="%>",
-        variable_start_string="<<",
-        variable_end_string=">>",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {column: functools.partial(_label, column) for column in LABELS}
-    environment.filters |= {"macro": _name, "percent": lambda ratio: f"{100 * ratio:g}"}
-    return environment.get_template("macros.tex")
