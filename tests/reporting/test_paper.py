@@ -30,7 +30,8 @@ ALLOWED = {
     "space in display math": r"\\\\\[[\d.]+ex\](?=[^$]*?\\end\{(?:align|cases)\})",
     "name": r"\\(?:label|ref|autoref|citep|citet|input|includegraphics|bibliography|bibliographystyle)"
     r"(?:\[[^][]*\])?\{[^{}]*\}",
-    "width or span": r"\\setlength\{\\tabcolsep\}\{\dpt\}|p\{0\.\d+\\linewidth\}|\\multicolumn\{\d\}|\\cmidrule\(lr\)\{\d-\d\}",
+    "width": r"\\setlength\{\\tabcolsep\}\{\dpt\}|p\{0\.\d+\\linewidth\}",
+    "span": r"\\multicolumn\{\d\}|\\cmidrule\(lr\)\{\d-\d\}",
     "number of arguments": r"(?<=\})\[\d\](?=\{)",
     "argument": r"#\d",
 }
