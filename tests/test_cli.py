@@ -10,7 +10,7 @@ import pytest
 from slimming import cli, tensorfile
 from slimming.errors import InputError, SlimmingError
 
-STAGES = ["prepare", "train", "prune", "finetune", "measure", "ledger"]
+STAGES = ["prepare", "train", "prune", "finetune", "measure", "ledger", "claims", "page", "compare"]
 FILES = ["--data", "d", "--checkpoints", "c", "--records", "r"]
 
 
@@ -80,6 +80,9 @@ def test_a_wrong_command_line_is_one_line_and_status_2(arguments, message, capsy
         (["finetune", "none", *FILES], "none: no such file"),
         (["measure", "none", "--data", "d"], "none: no such file"),
         (["ledger", "none.yaml", "--records", "r", "--output", "o"], "none.yaml: not a readable YAML file"),
+        (["claims", "none", "--claims", "c", "--output", "o"], "c: not a readable YAML file"),
+        (["page", "none", "--output", "o"], "none/ledger.csv: not a readable table"),
+        (["compare", "none", "other"], "unknown study 'none'"),
         (["prepare", "digit", "--output", "o"], "unknown data set 'digit': did you mean 'digits'?"),
     ],
 )

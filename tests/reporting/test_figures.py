@@ -76,7 +76,22 @@ def test_a_method_has_its_own_line_in_every_panel(tables, name):
             assert to_hex(line.get_color()) == looks[label]["color"]
             if name != "training-curves":
                 assert (line.get_marker(), line.get_fillstyle()) == (looks[label]["marker"], looks[label]["fillstyle"])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [style.method(method) for method in METHODS]
+    texts = figure.legends[0].get_texts() if figure.legends else figure.axes[-1].texts
+    assert {text.get_text() for text in texts} == {style.method(method) for method in METHODS}
+
+
+def test_lines_are_named_at_their_ends_in_the_order_of_the_ends(tables):
+    with figures.matplotlib.style.context(["default", style.MATPLOTLIB]):
+        figure = figures.accuracy_ratio(tables)
+        figure.draw_without_rendering()
+    assert not figure.legends
+    networks = tables["ledger"]["network"].nunique()
+    for axis in figure.axes[networks - 1 :: networks]:
+        ends = {line.get_label(): line.get_ydata()[-1] for line in axis.get_lines()}
+        labels = sorted(axis.texts, key=lambda label: label.xyann[1])
+        assert [label.get_text() for label in labels] == sorted(ends, key=ends.get)
+        heights = [axis.transAxes.transform(label.xyann)[1] for label in labels]
+        assert all(two - one > 0.9 * figures.LABEL * figure.dpi / 72 for one, two in itertools.pairwise(heights))
 
 
 def test_a_method_has_its_own_colour_among_the_histograms(tables):
@@ -98,6 +113,16 @@ def test_known_methods_can_be_told_apart():
     families = {(family.colour, family.marker) for family in style.FAMILIES.values()}
     assert len({colour for colour, _ in families}) == len({marker for _, marker in families}) == len(style.FAMILIES)
     assert not {family.colour for family in style.FAMILIES.values()} & set(style.OTHER_COLOURS)
+
+
+def test_a_penalty_looks_alike_however_it_is_trained_and_can_be_told_apart():
+    plain, proximal = style.line("lp-0.75"), style.line("proximal-lp-0.75")
+    assert {key for key in plain if plain[key] != proximal[key]} == {"linestyle"}
+    assert style.method("proximal-lp-0.75") == r"proximal $\ell_{0.75}$"
+    slugs = ["mcp-5000", "proximal-l1", "l1", "random", "lp-0.5", "proximal-lp-0.5", "none", "lp-0.75", "new"]
+    assert sorted(slugs, key=style.order) == [
+        "none", "l1", "proximal-l1", "lp-0.5", "lp-0.75", "proximal-lp-0.5", "mcp-5000", "random", "new",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["quick", "cifar10-cpu", "paper"])

@@ -13,7 +13,9 @@ import pytest
 
 from slimming.reporting import figures, tables
 
-REPORTS = {"tables": 1, "figures": 1, "macros": 1} | ({"paper": 1} if shutil.which("latexmk") else {})
+REPORTS = {"tables": 1, "figures": 1, "claims": 1, "page": 1, "macros": 1} | (
+    {"paper": 1} if shutil.which("latexmk") else {}
+)
 DOWNSTREAM = {"ledger": 1, **REPORTS}
 
 
@@ -62,6 +64,8 @@ def test_ledger_alone_is_enough_for_tables_figures_and_paper(again):
         "results/tiny/checkpoints",
         "results/tiny/records",
         "results/tiny/tables",
+        "results/tiny/claims.csv",
+        "results/tiny/report.html",
         "data",
         ".snakemake",
         "figures",
@@ -70,7 +74,7 @@ def test_ledger_alone_is_enough_for_tables_figures_and_paper(again):
         shutil.rmtree(again.root / folder)
     for path in again.root.rglob("*.py"):
         path.touch()
-    targets = ["tables", "figures", *(["paper"] if "paper" in REPORTS else [])]
+    targets = ["tables", "figures", "page", "macros", *(["paper"] if "paper" in REPORTS else [])]
     assert again.planned(*targets) == REPORTS
     again.snakemake(*targets)
 
@@ -83,6 +87,24 @@ def test_edited_ledger_is_collected_again_and_nothing_is_trained(again):
 def test_edited_figures_are_drawn_again_and_nothing_is_trained(again):
     again.edit("src/slimming/reporting/figures.py", "WIDTH = 6.3", "WIDTH = 6.2")
     assert again.planned() == {"figures": 1} | ({"paper": 1} if shutil.which("latexmk") else {})
+
+
+def test_edited_page_is_written_again_and_nothing_is_judged(again):
+    again.edit("src/slimming/reporting/templates/page.css", "color-scheme", "color-scheme ")
+    assert again.planned() == {"page": 1}
+
+
+def test_changed_rules_are_judged_again_and_nothing_is_trained(again):
+    again.edit("config/claims.yaml", "confidence: 0.95", "confidence: 0.9")
+    assert again.planned() == {name: 1 for name in REPORTS if name not in ("tables", "figures")}
+
+
+def test_claims_that_a_study_cannot_answer_are_not_attempted_and_stand_on_the_page(finished):
+    judged = pd.read_csv(finished.root / "results/tiny/claims.csv", keep_default_na=False)
+    overall = judged[judged["level"] == "overall"].set_index("claim")["verdict"]
+    assert overall["tl1-beats-bayesian"] == "not attempted"
+    assert len(overall) == 5
+    assert "latest Bayesian modification" in (finished.root / "results/tiny/report.html").read_text()
 
 
 def test_edited_penalty_retrains_what_used_it(again):

@@ -18,12 +18,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from scipy.optimize import isotonic_regression
 
 from slimming import ledger, tensorfile
 from slimming.reporting import style, summary
 
 WIDTH = 6.3  # inches: the paper's lines, so that letters keep their size
 COLUMNS = 4  # panels side by side, at most
+LABEL = 6.5  # points: names beside lines
 
 Tables = Mapping[str, pd.DataFrame]
 Panels = dict[tuple[str, int], Axes]
@@ -69,7 +71,7 @@ def accuracy_ratio(tables: Tables) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
         axis.set_xlabel("Channels removed (%)")
-    return _finished(figure, axes, cells["method"])
+    return _finished(figure, axes, () if _labelled(axes) else cells["method"])
 
 
 def accuracy_parameters(tables: Tables) -> Figure:
@@ -253,6 +255,36 @@ def _panels(frame: pd.DataFrame, labels: Sequence[str], height: float) -> tuple[
     for axis in set(grid.flat) - set(axes.values()):
         axis.remove()
     return figure, axes
+
+
+def _labelled(axes: Panels) -> bool:
+    """Name the lines of the last network's panels at their right ends; False, and nothing done, if they are too many.
+
+    Labels keep the order of the ends, and stand apart by the height of a line of text; a thin line leads to each.
+    """
+    (last, _), columns = [*axes][-1], axes[[*axes][-1]].get_subplotspec().get_gridspec().ncols
+    panels = [axis for (network, _), axis in axes.items() if network == last]
+    height = 1.25 * LABEL / (72 * panels[0].get_position().height * panels[0].figure.get_figheight())
+    if any(height * len(axis.get_lines()) > 1 for axis in panels) or len({name for name, _ in axes}) > columns:
+        return False
+    for axis in panels:
+        low, high = axis.get_ylim()
+        lines = sorted(axis.get_lines(), key=lambda line: line.get_ydata()[-1])
+        ends = np.array([(line.get_ydata()[-1] - low) / (high - low) for line in lines])
+        steps = height * np.arange(len(lines))
+        places = steps + np.clip(isotonic_regression(ends - steps).x, 0, 1 - steps[-1])  # as near as room allows
+        for line, place in zip(lines, places, strict=True):
+            axis.annotate(
+                line.get_label(),
+                (line.get_xdata()[-1], line.get_ydata()[-1]),
+                (1.1, place),
+                textcoords="axes fraction",
+                verticalalignment="center",
+                fontsize=LABEL,
+                arrowprops={"arrowstyle": "-", "color": line.get_color(), "lw": 0.6, "relpos": (0, 0.5), "shrinkB": 2},
+                annotation_clip=False,
+            )
+    return True
 
 
 def _finished(figure: Figure, axes: Panels, methods: Iterable[str] = ()) -> Figure:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Family(NamedTuple):
-    """Methods that share a formula. `label` takes the parameter; `colour` is of Okabe and Ito's palette."""
+    """Methods that share a formula. `label` takes the parameter; colours are Okabe and Ito's, and Paul Tol's muted."""
 
     label: str
     colour: str
@@ -26,12 +26,19 @@ FAMILIES = {
     "tl1": Family(r"T$\ell_1$ ($a={}$)", "#009e73", "D"),
     "mcp": Family(r"MCP ($a={}$)", "#e69f00", "v"),
     "scad": Family(r"SCAD ($a={}$)", "#cc79a7", "P"),
+    "vcp": Family("VCP", "#882255", "X"),
+    "swd": Family("SWD ({})", "#56b4e9", "h"),
+    "swd-weights": Family("SWD of weights ({})", "#332288", "p"),
+    "random": Family("random", "#999933", "d"),
+    "scratch": Family("from scratch", "#661100", "<"),
 }
+PROXIMAL = "proximal-"  # a penalty's other training: its colour and marker, and dashes of its own
 # For methods that are not in the table; Paul Tol's muted palette, where it differs from those above.
-OTHER_COLOURS = ("#332288", "#88ccee", "#44aa99", "#999933", "#882255", "#661100")
-OTHER_MARKERS = ("X", "h", "<", ">", "p", "d")
+OTHER_COLOURS = ("#88ccee", "#44aa99", "#aa4499", "#cc6677", "#ddcc77", "#117733")
+OTHER_MARKERS = (">", "8", "*", "H")
 # A family's methods share its colour and marker; the parameter chooses among these dashes and fillings.
 SOLID, DASHED, DOTTED, BROKEN = (0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1))
+TWICE_BROKEN = (0, (3, 1, 1, 1, 1, 1))
 MANNERS = (
     (SOLID, "full"),
     (DASHED, "none"),
@@ -98,6 +105,8 @@ def _split(slug: str) -> tuple[str, str]:
 
 def method(slug: str) -> str:
     """The label of a method; its slug where the family is not in the table."""
+    if slug.startswith(PROXIMAL):
+        return f"proximal {method(slug.removeprefix(PROXIMAL))}"
     family, parameter = _split(slug)
     if family not in FAMILIES or (("{}" in FAMILIES[family].label) != bool(parameter)):
         return slug
@@ -106,13 +115,15 @@ def method(slug: str) -> str:
 
 def order(slug: str) -> tuple:
     """Sorting key of methods: families in the order of the table, others by name; parameters ascending."""
-    family, parameter = _split(slug)
+    family, parameter = _split(slug.removeprefix(PROXIMAL))
     place = list(FAMILIES).index(family) if family in FAMILIES else len(FAMILIES)
-    return place, family, float(parameter or 0), slug
+    return place, family, slug.startswith(PROXIMAL), float(parameter or 0), slug
 
 
 def line(slug: str) -> dict:
     """Keyword arguments for a method's line in matplotlib: colour, dashes and marker."""
+    if slug.startswith(PROXIMAL):
+        return line(slug.removeprefix(PROXIMAL)) | {"linestyle": TWICE_BROKEN}
     family, parameter = _split(slug)
     digest = zlib.crc32(family.encode())
     other = Family(slug, OTHER_COLOURS[digest % len(OTHER_COLOURS)], OTHER_MARKERS[digest // 64 % len(OTHER_MARKERS)])
