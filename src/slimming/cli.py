@@ -189,7 +189,7 @@ def parser() -> Parser:
         added = stage(run, text)
         added.add_argument("ledger", type=Path, metavar="DIR", help="folder of the ledger")
         added.add_argument(
-            "--claims", required=True, type=Path, metavar="FILE", help="what is claimed, and by which rule"
+            "--claims", required=run is claims, type=Path, metavar="FILE", help="claims in words, and their rules"
         )
         added.add_argument("--output", required=True, type=Path, metavar="FILE")
 
