@@ -10,7 +10,7 @@ import pytest
 from slimming import cli, tensorfile
 from slimming.errors import InputError, SlimmingError
 
-STAGES = ["prepare", "train", "prune", "finetune", "measure", "ledger", "claims", "page", "compare"]
+STAGES = ["prepare", "train", "prune", "finetune", "scratch", "measure", "ledger", "claims", "page", "compare"]
 FILES = ["--data", "d", "--checkpoints", "c", "--records", "r"]
 
 
@@ -59,6 +59,8 @@ def test_every_stage_has_help(stage, capsys):
         (["prune", "x", *FILES, "--ratios", "half"], "invalid float value: 'half'"),
         (["finetune", "x", *FILES, "--epochs", "0"], "'0' is not a whole number of at least 1"),
         (["finetune", "x", *FILES, "--epochs", "1.5"], "'1.5' is not a whole number of at least 1"),
+        (["scratch", "x", *FILES], "required: --budget"),
+        (["scratch", "x", *FILES, "--budget", "time"], "invalid choice: 'time' (choose from 'epochs', 'compute')"),
         (["prepare", "digits", "--output", "x", "--image-size", "-8"], "'-8' is not a whole number of at least 1"),
     ],
 )
@@ -78,6 +80,7 @@ def test_a_wrong_command_line_is_one_line_and_status_2(arguments, message, capsy
         (["train", "{}", *FILES], "run: study is missing"),
         (["prune", "none", "--ratios", "0.5", *FILES], "none: no such file"),
         (["finetune", "none", *FILES], "none: no such file"),
+        (["scratch", "none", "--budget", "compute", *FILES], "none: no such file"),
         (["measure", "none", "--data", "d"], "none: no such file"),
         (["ledger", "none.yaml", "--records", "r", "--output", "o"], "none.yaml: not a readable YAML file"),
         (["claims", "none", "--claims", "c", "--output", "o"], "c: not a readable YAML file"),

@@ -81,6 +81,17 @@ def test_cost_is_that_of_the_network_at_hand(name, size):
     assert cost["parameters"] < dense["parameters"]
 
 
+def test_zeros_are_counted_and_make_nothing_smaller():
+    net = randomised("vgg11")
+    torch.nn.init.ones_(net.classifier.bias)
+    dense = measure.cost(net, (3, 8, 8))
+    with torch.no_grad():
+        net.classifier.weight[:, :5] = 0
+    sparse = measure.cost(net, (3, 8, 8))
+    assert dense["nonzero"] == dense["parameters"]
+    assert sparse == dense | {"nonzero": dense["parameters"] - 5 * len(net.classifier.bias)}
+
+
 def test_cost_counts_a_training_network_without_touching_it():
     net = randomised("vgg11")
     expected = measure.cost(net, (3, 8, 8))

@@ -25,6 +25,7 @@ RECORD = {"schema": records.SCHEMA, "stage": "pruned", "ratio": 0.1 + 0.2, "name
         ("pruned", 0.0, "pruned-0"),
         ("pruned", 0.1 + 0.2, "pruned-0.3"),
         ("finetuned", 0.875, "finetuned-0.875"),
+        ("scratch-compute", 0.5, "scratch-compute-0.5"),
     ],
 )
 def test_files_are_named_by_stage_and_ratio(stage, ratio, name):

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slimming import study
+from slimming import records, study
 from slimming.errors import InputError
 
 CONFIGS = [path for path in sorted((Path(__file__).parents[1] / "config").glob("*.yaml")) if path.stem != "claims"]
@@ -77,6 +77,18 @@ def test_the_grid_is_expanded_in_the_order_of_the_file(tiny):
 
 def test_every_checkpoint_of_a_run_is_listed(tiny):
     assert tiny.steps() == [("trained", 0), ("pruned", 0.5), ("pruned", 0), ("pruned", 0.25), ("finetuned", 0.25)]
+
+
+def test_variants_are_made_where_the_study_asks_for_them():
+    asked = study.parse(changed(compensate=True, scratch={"ratios": [0.5, 0.25]}), "x")
+    assert asked.steps() == [
+        ("trained", 0), ("pruned", 0.5), ("pruned", 0), ("pruned", 0.25),
+        ("compensated", 0.5), ("compensated", 0), ("compensated", 0.25), ("finetuned", 0.25),
+        ("scratch", 0.5), ("scratch", 0.25), ("scratch-compute", 0.5), ("scratch-compute", 0.25),
+    ]  # fmt: skip
+    assert study.load(asked.settings()) == asked
+    stages = [stage for stage, _ in asked.steps()]
+    assert tuple(dict.fromkeys(stages)) == records.STAGES
 
 
 def test_a_run_holds_all_that_decides_its_bits(tiny):
@@ -188,6 +200,8 @@ def test_settings_keep_every_digit(seed, lr, milestones, p, lam):
         ({"ratio": [0.5]}, "unknown key 'ratio': did you mean 'ratios'?"),
         ({"schedule": {"epoch": 3}}, "schedule.epoch: unknown key 'epoch': did you mean 'epochs'?"),
         ({"finetune": {"ratio": [0.5]}}, "finetune.ratio: unknown key 'ratio': did you mean 'ratios'?"),
+        ({"scratch": {"ratio": [0.5]}}, "scratch.ratio: unknown key 'ratio': did you mean 'ratios'?"),
+        ({"compensated": True}, "unknown key 'compensated': did you mean 'compensate'?"),
         ({"datasets": {"digits": {"size": 9}}}, "digits.size: unknown key 'size': did you mean 'image_size'?"),
         ({"networks": {"vgg11": {"widht": 1}}}, "vgg11.widht: unknown key 'widht': did you mean 'width'?"),
         (
@@ -215,6 +229,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(keys, message):
         ({"finetune": {"ratios": [0.4]}}, "finetune ratio 0.4 is not among the ratios [0.5, 0.0, 0.25]"),
         ({"finetune": {"ratios": [0.25, 0.25]}}, "finetune.ratios holds 0.25 twice"),
         ({"finetune": {"epochs": 0}}, "finetune.epochs: "),
+        ({"scratch": {"ratios": [0.4]}}, "scratch ratio 0.4 is not among the ratios [0.5, 0.0, 0.25]"),
+        ({"scratch": {"ratios": [0.25, 0.25]}}, "scratch.ratios holds 0.25 twice"),
+        ({"compensate": "perhaps"}, "compensate: "),
         ({"seeds": [1, 2, 1]}, "seeds holds 1 twice"),
         ({"seeds": [-1]}, "seeds.0: "),
         ({"seeds": [1 << 63]}, "seeds.0: "),

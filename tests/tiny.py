@@ -15,10 +15,12 @@ STUDY = {
     "methods": [{"name": "mcp", "a": 100, "lam": 1e-3}],  # its knee 0.1 lies below the initial factors 0.5
     "seeds": [1],
     "ratios": [0, 0.5, 0.95],
+    "compensate": True,
     "finetune": {"ratios": [0.5]},
+    "scratch": {"ratios": [0.5]},
     "schedule": {"epochs": 2},
 }
-STEMS = ["trained", "pruned-0", "pruned-0.5", "pruned-0.95", "finetuned-0.5"]
+STEMS = {records.stem(*step): step for step in parse(STUDY, "study").steps()}
 
 
 class Work:
@@ -40,10 +42,16 @@ class Work:
 
     def prune(self) -> list[str]:
         ratios = [f"{ratio:g}" for ratio in self.study.ratios]
-        return self.command("prune", self.checkpoints / "trained.safetensors", "--ratios", *ratios)
+        return self.command("prune", self.checkpoints / "trained.safetensors", "--ratios", *ratios, "--compensate")
 
     def finetune(self) -> list[str]:
         return self.command("finetune", self.checkpoints / "pruned-0.5.safetensors")
+
+    def scratch(self, budget: str = "epochs") -> list[str]:
+        return self.command("scratch", self.checkpoints / "pruned-0.5.safetensors", "--budget", budget)
+
+    def every_stage(self) -> list[list[str]]:
+        return [self.train(), self.prune(), self.finetune(), self.scratch(), self.scratch("compute")]
 
     def checkpoint(self, stem: str) -> bytes:
         return (self.checkpoints / f"{stem}.safetensors").read_bytes()

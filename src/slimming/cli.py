@@ -28,13 +28,20 @@ def train(options: argparse.Namespace) -> None:
 def prune(options: argparse.Namespace) -> None:
     from slimming.stages.prune import prune
 
-    prune(options.checkpoint, options.data, options.ratios, (options.checkpoints, options.records))
+    folders = options.checkpoints, options.records
+    prune(options.checkpoint, options.data, options.ratios, folders, options.compensate)
 
 
 def finetune(options: argparse.Namespace) -> None:
     from slimming.stages.finetune import finetune
 
     finetune(options.checkpoint, options.data, options.epochs, (options.checkpoints, options.records))
+
+
+def scratch(options: argparse.Namespace) -> None:
+    from slimming.stages.scratch import scratch
+
+    scratch(options.checkpoint, options.data, options.budget, (options.checkpoints, options.records))
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -147,11 +154,22 @@ def parser() -> Parser:
     added = stage(prune, "prune a trained network at several ratios")
     added.add_argument("checkpoint", type=Path)
     added.add_argument("--ratios", type=float, nargs="+", required=True, metavar="RATIO")
+    added.add_argument("--compensate", action="store_true", help="and once more, with constants folded into biases")
     files(added)
 
     added = stage(finetune, "train a pruned network again, without penalty")
     added.add_argument("checkpoint", type=Path)
     added.add_argument("--epochs", type=count, metavar="N", help="default: as many as the training had")
+    files(added)
+
+    added = stage(scratch, "train a pruned network's shape from scratch, without penalty")
+    added.add_argument("checkpoint", type=Path)
+    added.add_argument(
+        "--budget",
+        required=True,
+        choices=("epochs", "compute"),
+        help="as many epochs as the training had, or as much compute, which allows more epochs",
+    )
     files(added)
 
     added = stage(measure, "measure a stored network and print the figures as JSON")

@@ -4,19 +4,28 @@ A record is the ledger's source and the answer to "where does this number come f
 
     schema      version of this layout
     study       name of the study
-    stage       "trained", "pruned" or "finetuned"
+    stage       one of STAGES
     ratio       share of prunable channels asked to be removed (0 for "trained")
     run         the settings of the run (study.Run), enough to repeat it
     measured    measure.measure()'s figures (accuracies are fractions of the test set), ratio_reached, and
-                accuracy_best, that of the best epoch (null for "pruned")
-    history     per-epoch lists: loss, accuracy, test_loss, test_accuracy, lr (empty for "pruned")
+                accuracy_best, that of the best epoch (null where there were no epochs)
+    history     per-epoch lists: loss, accuracy, test_loss, test_accuracy, lr (empty where there were no epochs)
     layers      one entry per prunable site: site, channels, kept, floored
     factors     histogram of |scaling factor|: log10 edges and counts (stage "trained" only)
-    training    epochs, seconds, images_per_second (absent for "pruned")
+    training    epochs, seconds, images_per_second (absent where there were no epochs)
     warnings    what the user should know, one line each
     checkpoint  path and sha256 of the file the figures belong to
     parent      sha256 of the checkpoint it was made from (null for "trained")
     provenance  command, commit, versions, machine, device, threads, started (UTC)
+
+The stages of a run, and what each leaves:
+
+  * trained, the dense network
+  * pruned, the same without the channels that a ratio removes
+  * compensated, with the same channels removed and their constants folded into the biases of what reads them
+  * finetuned, the pruned network trained again without a penalty
+  * scratch, the pruned network's shape with fresh weights, trained without a penalty for the epochs of the training
+  * scratch-compute, the same for more epochs, so that it costs as much compute as the training
 """
 
 from __future__ import annotations
@@ -37,7 +46,9 @@ from slimming import tensorfile
 from slimming.errors import InputError
 
 SCHEMA = 1
-STAGES = ("trained", "pruned", "finetuned")
+STAGES = ("trained", "pruned", "compensated", "finetuned", "scratch", "scratch-compute")
+UNTRAINED = ("pruned", "compensated")  # these have no epochs
+BUDGETS = {"epochs": "scratch", "compute": "scratch-compute"}  # what training from scratch has as much of
 PACKAGES = ("slimming", "torch", "numpy", "safetensors")
 
 

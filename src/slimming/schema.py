@@ -29,6 +29,7 @@ SOURCES = {
     "accuracy_best": "measured.accuracy_best",
     "loss": "measured.loss",
     "parameters": "measured.parameters",
+    "nonzero": "measured.nonzero",
     "macs": "measured.macs",
     "bytes": "measured.bytes",
     "channels": "measured.channels",
@@ -113,7 +114,7 @@ def _factors(record: Mapping) -> Iterator[dict]:
 
 
 def _layers(record: Mapping) -> Iterator[dict]:
-    # Before pruning every channel is there, and fine-tuning changes no shape.
+    # Before pruning every channel is there, and no later stage changes the shape.
     if record["stage"] == "pruned":
         for position, layer in enumerate(record["layers"], 1):
             yield {"position": position} | layer
@@ -161,6 +162,7 @@ TABLES = {
             "accuracy_best": _number(0, 1, nullable=True),
             "loss": _number(0, nullable=True),
             "parameters": _count(1),
+            "nonzero": _count(),
             "macs": _count(1),
             "bytes": _count(1),
             "channels": _count(1),

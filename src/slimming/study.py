@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from slimming import methods, networks, sources
 from slimming.errors import InputError, unknown
+from slimming.records import BUDGETS
 
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -59,6 +60,10 @@ class Network(Model):
 class Finetune(Model):
     ratios: list[Ratio] = Field([], description="the ratios of the study that are fine-tuned too")
     epochs: int | None = Field(None, ge=1, description="default: as many as the training had")
+
+
+class Scratch(Model):
+    ratios: list[Ratio] = Field([], description="the ratios of the study whose shapes are trained from scratch too")
 
 
 class Run(Model):
@@ -103,7 +108,9 @@ class Study(Model):
     lam: dict[str, float] = Field(1e-4, validate_default=True, description="strength of penalties, one or by network")
     seeds: list[Seed] = Field(min_length=1)
     ratios: list[Ratio] = Field(min_length=1, description="shares of channels to remove")
+    compensate: bool = Field(False, description="prune a second time, with constants folded into biases")
     finetune: Finetune = Finetune()
+    scratch: Scratch = Scratch()
     schedule: Schedule = Schedule()
     threads: int = Field(1, ge=1)
 
@@ -129,15 +136,17 @@ class Study(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
-        for ratio in self.finetune.ratios:
+        subsets = {"finetune": self.finetune.ratios, "scratch": self.scratch.ratios}
+        for key, ratio in ((key, ratio) for key, ratios in subsets.items() for ratio in ratios):
             if ratio not in self.ratios:
-                raise InputError(f"finetune ratio {ratio:g} is not among the ratios {self.ratios}")
+                raise InputError(f"{key} ratio {ratio:g} is not among the ratios {self.ratios}")
         for parameter, value in [("lam", self.lam), *(item for method in self.methods for item in method.items())]:
             for key in value if isinstance(value, Mapping) else ():
                 _refuse(self.networks, f"network in {parameter}", key)
         # Ratios are told apart by six digits in the names of files.
-        ratios, finetuned = ([f"{ratio:g}" for ratio in some] for some in (self.ratios, self.finetune.ratios))
-        for key, values in (("seeds", self.seeds), ("ratios", ratios), ("finetune.ratios", finetuned)):
+        named = {"ratios": self.ratios} | {f"{key}.ratios": ratios for key, ratios in subsets.items()}
+        texts = {key: [f"{ratio:g}" for ratio in ratios] for key, ratios in named.items()}
+        for key, values in [("seeds", self.seeds), *texts.items()]:
             for value in values:
                 if values.count(value) > 1:
                     raise InputError(f"{key} holds {value} twice")
@@ -153,9 +162,15 @@ class Study(Model):
         return [self._run(*cell) for cell in grid]
 
     def steps(self) -> list[tuple[str, float]]:
-        """(stage, ratio) of every checkpoint that a run makes."""
-        pruned = [("pruned", ratio) for ratio in self.ratios]
-        return [("trained", 0.0), *pruned, *(("finetuned", ratio) for ratio in self.finetune.ratios)]
+        """(stage, ratio) of every checkpoint that a run makes, in the order of records.STAGES."""
+        made = {
+            "trained": [0.0],
+            "pruned": self.ratios,
+            "compensated": self.ratios if self.compensate else [],
+            "finetuned": self.finetune.ratios,
+            **dict.fromkeys(BUDGETS.values(), self.scratch.ratios),
+        }
+        return [(stage, ratio) for stage, ratios in made.items() for ratio in ratios]
 
     def settings(self) -> str:
         """The study as one line of JSON, as the command line takes it."""
@@ -236,7 +251,8 @@ def _validated(model: type[Model], content: Any, origin: str) -> Any:
 
 def _keys(model: type[Model], path: tuple) -> list[str]:
     """The keys that the mapping at `path` inside `model` may have."""
-    nested = {"datasets": Dataset, "networks": Network, "schedule": Schedule, "finetune": Finetune}
+    nested = {"datasets": Dataset, "networks": Network, "schedule": Schedule}
+    nested |= {"finetune": Finetune, "scratch": Scratch}
     found = next((nested[part] for part in reversed(path) if part in nested), model)
     return list(found.model_fields)
 

@@ -13,7 +13,7 @@ def made(tmp_path_factory, prepared) -> Work:
     """One tiny run, all stages, each in a process of its own."""
     work = Work(tmp_path_factory.mktemp("made"), prepared)
     environment = os.environ | {"PYTHONHASHSEED": "1"}
-    for command in (work.train(), work.prune(), work.finetune()):
+    for command in work.every_stage():
         slimming(*command, env=environment, check=True)
     return work
 

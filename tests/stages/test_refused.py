@@ -26,7 +26,7 @@ def flipped(content: bytes) -> bytes:
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
-@pytest.mark.parametrize("stage", ["train", "prune", "finetune"])
+@pytest.mark.parametrize("stage", ["train", "prune", "finetune", "scratch"])
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -54,7 +54,9 @@ def test_bad_data_is_refused_and_nothing_overwritten(stage, spoil, message, agai
     ],
     ids=["truncated", "altered", "data", "stage"],
 )
-@pytest.mark.parametrize(("stage", "stem"), [("prune", "trained"), ("finetune", "pruned-0.5")])
+@pytest.mark.parametrize(
+    ("stage", "stem"), [("prune", "trained"), ("finetune", "pruned-0.5"), ("scratch", "pruned-0.5")]
+)
 def test_a_bad_checkpoint_is_refused_and_nothing_overwritten(stage, stem, spoil, message, again, capsys):
     path = again.checkpoints / f"{stem}.safetensors"
     command = getattr(again, stage)()

@@ -23,19 +23,19 @@ def test_every_stage_leaves_a_checkpoint_and_a_record_and_nothing_else(made):
 @pytest.mark.parametrize("stem", STEMS)
 def test_records_hold_what_their_documentation_says(made, stem):
     documented = set(re.findall(r"^    (\w+) ", records.__doc__, re.MULTILINE))
-    left_out = {"trained": set(), "pruned": {"factors", "training"}, "finetuned": {"factors"}}
+    left_out = {"trained": set()} | {stage: {"factors", "training"} for stage in records.UNTRAINED}
     record = made.record(stem)
-    assert set(record) == documented - left_out[record["stage"]]
-    assert (record["study"], record["stage"]) == ("tiny", stem.partition("-")[0])
-    assert record["ratio"] == float(stem.partition("-")[2] or 0)
+    assert set(record) == documented - left_out.get(record["stage"], {"factors"})
+    assert (record["study"], record["stage"], record["ratio"]) == ("tiny", *STEMS[stem])
     assert record["run"] == json.loads(made.run.settings())
     assert set(record["measured"]) == {
         "accuracy", "accuracy_best", "accuracy_per_class", "bytes", "channels", "latency_ms", "loss", "macs",
-        "parameters", "ratio_reached",
+        "nonzero", "parameters", "ratio_reached",
     }  # fmt: skip
     assert record["provenance"]["device"] == "cpu"
     assert record["provenance"]["threads"] == 1
-    assert record["provenance"]["command"].startswith(f"slimming {stem.partition('-')[0][:5].rstrip('d')}")
+    makers = {"trained": "train", "finetuned": "finetune"} | dict.fromkeys(records.UNTRAINED, "prune")
+    assert record["provenance"]["command"].split()[:2] == ["slimming", makers.get(record["stage"], "scratch")]
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -45,7 +45,8 @@ def test_checkpoint_and_record_belong_together(made, stem):
     _, header = checkpoints.load(path)
     assert header == {key: record[key] for key in header}
     assert header.keys() == {"study", "stage", "ratio", "run", "parent", "layers"}
-    before = {"trained": None, "pruned": "trained", "finetuned": "pruned-0.5"}[record["stage"]]
+    before = {"trained": None} | dict.fromkeys(records.UNTRAINED, "trained")
+    before = before.get(record["stage"], "pruned-0.5")
     assert record["parent"] == (before and made.record(before)["checkpoint"]["sha256"])
 
 
@@ -81,13 +82,14 @@ def test_channels_add_up(made, stem):
     assert all(layer["kept"] == 1 for layer in layers if layer["floored"])
 
 
-def test_a_site_that_was_kept_from_vanishing_is_in_the_record(made):
-    record = made.record("pruned-0.95")
+@pytest.mark.parametrize("stage", records.UNTRAINED)
+def test_a_site_that_was_kept_from_vanishing_is_in_the_record(made, stage):
+    record = made.record(f"{stage}-0.95")
     floored = [layer["site"] for layer in record["layers"] if layer["floored"]]
     assert floored
     assert record["measured"]["ratio_reached"] < 0.95
     assert record["warnings"] == [f"the ranking left {', '.join(floored)} without channels; the best one was kept"]
-    assert made.record("pruned-0.5")["warnings"] == []
+    assert made.record(f"{stage}-0.5")["warnings"] == []
 
 
 def test_a_penalty_that_cannot_act_is_in_the_record(made):
@@ -104,22 +106,22 @@ def test_ratio_zero_changes_no_figure(made):
 @pytest.mark.parametrize("stem", STEMS)
 def test_history_is_that_of_every_epoch(made, stem):
     record = made.record(stem)
-    if record["stage"] == "pruned":
+    if record["stage"] in records.UNTRAINED:
         assert record["history"] == {}
         assert record["measured"]["accuracy_best"] is None
         return
     history, measured = record["history"], record["measured"]
     assert history.keys() == {"lr", "loss", "accuracy", "test_loss", "test_accuracy"}
-    assert {len(values) for values in history.values()} == {2}
-    assert history["lr"] == pytest.approx([0.1, 0.001])  # int(0.5 * 2) = int(0.75 * 2) = 1
+    epochs = made.record(stem)["training"]["epochs"]
+    assert {len(values) for values in history.values()} == {epochs}
+    if epochs == 2:
+        assert history["lr"] == pytest.approx([0.1, 0.001])  # int(0.5 * 2) = int(0.75 * 2) = 1
     # The last epoch's, but for the rounding of another memory format.
     assert measured["accuracy"] == pytest.approx(history["test_accuracy"][-1], abs=1 / 360)
     assert measured["loss"] == pytest.approx(history["test_loss"][-1], rel=1e-3)
     assert measured["accuracy"] > 0.3  # of ten classes, so it has learnt
     assert measured["accuracy_best"] == max(measured["accuracy"], *history["test_accuracy"])
-    training = record["training"]
-    assert training["epochs"] == 2
-    assert training["images_per_second"] == pytest.approx(2 * 1437 / training["seconds"])
+    assert record["training"]["images_per_second"] == pytest.approx(epochs * 1437 / record["training"]["seconds"])
 
 
 def test_histogram_counts_every_scaling_factor(made):
@@ -167,7 +169,7 @@ def test_a_run_repeated_from_its_record_has_the_same_bits(made, tmp_path, capsys
     settings = json.dumps(made.record("trained")["run"])
     torch.manual_seed(time.time_ns())  # nor does the state of anybody's generator
     np.random.seed(1)
-    for command in (work.command("train", settings), work.prune(), work.finetune()):
+    for command in [work.command("train", settings), *work.every_stage()[1:]]:
         assert cli.main(command) == 0
     assert "warning: mcp-100 with lam=0.001 cannot act" in capsys.readouterr().out
     assert [path.relative_to(tmp_path) for path in work.files()] == [
@@ -204,6 +206,8 @@ def test_fine_tuning_sees_other_orders_of_the_images_than_the_training(again, mo
     assert cli.main(again.train()) == 0
     assert cli.main(again.finetune()) == 0
     assert epochs == [(1, 0), (1, 1), (1, 2), (1, 3)]
+    assert cli.main(again.scratch()) == 0
+    assert epochs[4:] == epochs[:2]
 
 
 def test_networks_of_every_stage_are_timed_in_the_same_memory_format(again, monkeypatch):
@@ -214,7 +218,7 @@ def test_networks_of_every_stage_are_timed_in_the_same_memory_format(again, monk
         return latency(net, *arguments)
 
     monkeypatch.setattr(measure, "latency", watched)
-    for command in (again.train(), again.prune(), again.finetune()):
+    for command in again.every_stage():
         assert cli.main(command) == 0
     assert formats == [{True}] * len(STEMS)
 

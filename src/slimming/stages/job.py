@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -83,6 +85,14 @@ class Job:
         images = epochs * len(dataset.train_labels)
         figures = {"epochs": epochs, "seconds": state.seconds, "images_per_second": images / state.seconds}
         return {"history": state.history, "training": figures}
+
+
+@contextlib.contextmanager
+def seeded(run: Run) -> Iterator[None]:
+    """A network built in here is initialised from the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        yield
 
 
 def start(run: Run, prepared: str | os.PathLike) -> data.Dataset:

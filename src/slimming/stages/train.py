@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from slimming import data, methods, networks
+from slimming import methods, networks
 from slimming.networks.base import Network
-from slimming.stages.job import Job, start
+from slimming.stages.job import Job, seeded, start
 from slimming.study import Run
 
 FACTOR_EDGES = [round(-8 + 0.1 * step, 1) for step in range(91)]  # log10 |gamma|; smaller and larger count at the ends
@@ -20,7 +20,9 @@ def train(run: Run, prepared: str | os.PathLike, folders: tuple[Path, Path]) -> 
     job = Job(run, folders, "trained")
     dataset = start(run, prepared)
     method = methods.get(**run.method)
-    net = _fresh(run, dataset)
+    with seeded(run):
+        channels = dataset.train_images.shape[1]
+        net = networks.build(num_classes=len(dataset.classes), in_channels=channels, **run.architecture)
     gammas = [norm.weight for norm in networks.prunable(net).values()]
     warnings = method.cautions(gammas[0][0].item())
     for warning in warnings:
@@ -31,14 +33,6 @@ def train(run: Run, prepared: str | os.PathLike, folders: tuple[Path, Path]) -> 
         for site, norm in networks.prunable(net).items()
     ]
     job.finish(net, dataset, layers, factors=_histogram(net), warnings=warnings, **outcome)
-
-
-def _fresh(run: Run, dataset: data.Dataset) -> Network:
-    """The run's dense network, initialised from its seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        channels = dataset.train_images.shape[1]
-        return networks.build(num_classes=len(dataset.classes), in_channels=channels, **run.architecture)
 
 
 def _histogram(net: Network) -> dict:

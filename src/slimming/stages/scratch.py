@@ -1,0 +1,42 @@
+"""Stage `scratch`: the shape of a pruned network with fresh weights, to tell what the inherited ones are worth."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from slimming import measure, methods, networks, tensorfile
+from slimming.networks.base import Network
+from slimming.records import BUDGETS
+from slimming.stages.job import Job, made, seeded, start
+
+
+def scratch(
+    checkpoint: str | os.PathLike, prepared: str | os.PathLike, budget: str, folders: tuple[Path, Path]
+) -> None:
+    """Train the shape of one pruned network from scratch, without a penalty: writes scratch[-compute]-<ratio>.
+
+    budget: "epochs" for as many as the training had, "compute" for round(epochs * MACs dense / MACs pruned). They are
+    Scratch-E and Scratch-B of Liu et al., "Rethinking the value of network pruning" (2019).
+    """
+    pruned, run, header = made(checkpoint, "pruned")
+    job = Job(run, folders, BUDGETS[budget], header["ratio"], tensorfile.sha256(checkpoint))
+    dataset = start(run, prepared)
+    epochs = run.schedule.epochs
+    if budget == "compute":
+        image = tuple(dataset.train_images.shape[1:])
+        dense = networks.from_spec(pruned.spec | {"channels": {}})
+        epochs = round(epochs * measure.macs(dense, image) / measure.macs(pruned, image))
+    with seeded(run):
+        net = fresh(pruned)
+    outcome = job.train(net, dataset, methods.get("none"), epochs, first=0)
+    job.finish(net, dataset, header["layers"], **outcome)
+
+
+def fresh(pruned: Network) -> Network:
+    """The shape of `pruned` with initial weights; which channels its gathers choose belongs to the shape."""
+    net = networks.from_spec(pruned.spec)
+    for site in net.sites:
+        if site.select:
+            net.get_submodule(site.select).load_state_dict(pruned.get_submodule(site.select).state_dict())
+    return net
