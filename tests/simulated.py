@@ -27,6 +27,7 @@ def write(folder: Path, cells: pd.DataFrame | list[dict]) -> Path:
     frame = pd.DataFrame(cells)
     filled = frame.assign(
         loss=1.0,
+        nonzero=frame.get("nonzero", frame["parameters"]),
         macs=100 * frame["parameters"],
         bytes=4 * frame["parameters"],
         channels=10,

@@ -37,17 +37,17 @@ def write(
     seeds: Sequence[int] = (1, 2, 3),
     ratios: Sequence[float] = RATIOS,
     finetuned: Sequence[float] = FINETUNED,
+    scratch: Sequence[float] = (),
+    compensate: bool = False,
 ) -> list[Path]:
     """Write the records of a study below `root` as the jobs lay them out, and return their paths."""
     paths = []
     for dataset, network, method, seed in itertools.product(datasets, networks, methods, seeds):
         folder = root / "results" / study / "records" / dataset / network / method / f"seed{seed}"
-        for stage, ratio in [
-            ("trained", 0.0),
-            *(("pruned", r) for r in ratios),
-            *(("finetuned", r) for r in finetuned),
-        ]:
-            path = folder / (f"{stage}-{ratio:g}.json" if ratio else f"{stage}.json")
+        compensated = ratios if compensate else ()
+        made = ((0.0,), ratios, compensated, finetuned, scratch, scratch)
+        for stage, ratio in [(stage, r) for stage, some in zip(records.STAGES, made, strict=True) for r in some]:
+            path = folder / f"{records.stem(stage, ratio)}.json"
             records.write(path, record(study, dataset, network, method, seed, stage, ratio))
             paths.append(path)
     return paths
@@ -63,7 +63,7 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
     channels = sum(layer["kept"] for layer in layers)
     share = channels / sum(layer["channels"] for layer in layers)
     dense = {"vgg19": 320_000, "densenet16": 21_000}.get(network, 45_000)
-    epochs = 0 if stage == "pruned" else EPOCHS
+    epochs = 0 if stage in records.UNTRAINED else EPOCHS
     return {
         "schema": records.SCHEMA,
         "study": study,
@@ -93,6 +93,7 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
             "accuracy_per_class": np.clip(accuracy + rng.normal(0, 0.02, CLASSES), 0, 1).tolist(),
             "loss": 2.4 * (1 - accuracy) + 0.05,
             "parameters": int(dense * share**1.8) + 500,
+            "nonzero": int(dense * share**1.8) + 490,
             "macs": int(60 * dense * share**1.6) + 5000,
             "bytes": 4 * int(dense * share**1.8) + 9000,
             "channels": channels,
@@ -126,11 +127,13 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
 
 def _accuracy(method: str, stage: str, ratio: float, rng: np.random.Generator) -> float:
     top = 0.975 + rng.normal(0, 0.006)
-    if stage == "finetuned":
+    if stage not in ("trained", *records.UNTRAINED):
         top -= 0.02 * ratio**2
-    if stage == "pruned":
+    if stage in records.UNTRAINED:
         knee = {"none": 0.15, "l1": 0.5, "tl1": 0.72, "lp": 0.62}.get(method.partition("-")[0], 0.42)
         top = 0.1 + (top - 0.1) / (1 + np.exp((ratio - knee - rng.normal(0, 0.03)) / 0.05))
+    if stage == "compensated":
+        top += 0.3 * (0.97 - top)
     return float(np.clip(top, 0, 1))
 
 

@@ -18,12 +18,15 @@ from slimming.errors import InputError
 from slimming.schema import TABLES
 
 COLUMNS = (
-    "dataset,network,method,seed,ratio,stage,accuracy,accuracy_best,loss,parameters,macs,bytes,channels,"
+    "dataset,network,method,seed,ratio,stage,accuracy,accuracy_best,loss,parameters,nonzero,macs,bytes,channels,"
     "ratio_reached,latency_ms,epochs,seconds,device,threads,checkpoint_sha256,record"
 )
 KEY = ("dataset", "network", "method", "seed", "ratio", "stage")
 METHODS = ("l1", "lp-0.5", "mcp-500")
-PART = {"networks": ("vgg19",), "methods": METHODS, "seeds": (2, 10), "ratios": (0.4, 0.8), "finetuned": (0.4,)}
+PART = {
+    "networks": ("vgg19",), "methods": METHODS, "seeds": (2, 10), "ratios": (0.4, 0.8), "finetuned": (0.4,),
+    "scratch": (0.4,), "compensate": True,
+}  # fmt: skip
 ALONE = ("synthetic", "digits", "vgg19", "l1", 1)
 
 
@@ -69,7 +72,8 @@ def test_the_columns_and_their_order_are_those_promised(made):
 
 def test_every_measurement_has_one_row_sorted_by_number_not_by_text(made):
     keys = [key(row) for row in lines(made[1] / "ledger.csv")]
-    stages = [(0.0, "trained"), (0.4, "finetuned"), (0.4, "pruned"), (0.8, "pruned")]
+    at = {0.4: ["compensated", "finetuned", "pruned", "scratch", "scratch-compute"], 0.8: ["compensated", "pruned"]}
+    stages = [(0.0, "trained"), *((ratio, stage) for ratio, stages in at.items() for stage in stages)]
     assert keys == [("digits", "vgg19", method, seed, *end) for method in METHODS for seed in (2, 10) for end in stages]
 
 
@@ -77,7 +81,7 @@ def test_a_row_says_what_its_record_says(made):
     for row in lines(made[1] / "ledger.csv"):
         record = json.loads(Path(row["record"]).read_text())
         measured, training = record["measured"], record.get("training", {})
-        for name in ("accuracy", "accuracy_best", "loss", "parameters", "macs", "bytes", "channels", "ratio_reached"):
+        for name in COLUMNS.partition("stage,")[2].partition(",latency")[0].split(","):
             assert (float(row[name]) if row[name] else None) == measured[name]
         assert float(row["latency_ms"]) == measured["latency_ms"]["1"]["median"]
         assert (int(row["epochs"]) if row["epochs"] else None) == training.get("epochs")
@@ -138,8 +142,8 @@ def test_without_a_method_all_other_lines_are_the_same_bytes(made, tmp_path):
 
 def test_the_machine_and_its_warnings_are_counted(made):
     provenance = {(row["item"], row["value"]): int(row["records"]) for row in lines(made[1] / "provenance.csv")}
-    assert provenance["study", "synthetic"] == len(made[0]) == 24
-    assert provenance["warning", "mcp-500 with lam=0.0001 cannot act_here: 50% & more"] == 8
+    assert provenance["study", "synthetic"] == len(made[0]) == 48
+    assert provenance["warning", "mcp-500 with lam=0.0001 cannot act_here: 50% & more"] == 16
     assert not {"command", "started"} & {item for item, _ in provenance}
 
 
@@ -167,20 +171,20 @@ def test_an_impossible_accuracy_in_a_record_is_refused(tmp_path, accuracy):
 @pytest.mark.parametrize("accuracy", ["nan", "inf", "-inf", "", "1.5", "high"])
 def test_an_impossible_accuracy_in_a_table_is_refused_by_its_line(made, tmp_path, accuracy):
     rows = lines(made[1] / "ledger.csv")
-    rows[4]["accuracy"] = accuracy
+    rows[8]["accuracy"] = accuracy
     path = tmp_path / "ledger.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
     message = refusal(ledger.read, path)
-    assert f"{path}: line 6 (dataset digits, network vgg19, method l1, seed 10, ratio 0.0, stage trained" in message
+    assert f"{path}: line 10 (dataset digits, network vgg19, method l1, seed 10, ratio 0.0, stage trained" in message
     assert "accuracy is" in message
 
 
 def test_a_duplicate_line_is_refused_by_its_number(made, tmp_path):
     text = (made[1] / "ledger.csv").read_text().splitlines(keepends=True)
     path = tmp_path / "ledger.csv"
-    path.write_text("".join([*text, text[5]]))
+    path.write_text("".join([*text, text[9]]))
     assert "another row with this key" in (message := refusal(ledger.read, path))
-    assert f"{path}: line 6 (dataset digits, network vgg19, method l1, seed 10" in message
+    assert f"{path}: line 10 (dataset digits, network vgg19, method l1, seed 10" in message
 
 
 @pytest.mark.parametrize("column", COLUMNS.split(","))
@@ -260,6 +264,7 @@ def test_no_records_are_refused(tmp_path):
         "provenance",
         "run.seed",
         "measured.macs",
+        "measured.nonzero",
         "measured.accuracy_per_class",
         "measured.latency_ms",
         "factors.counts",

@@ -157,6 +157,18 @@ def test_accuracies_are_drawn_in_per_cent_at_the_mean(tables):
     assert line.get_ydata().tolist() == pytest.approx(expected.tolist())
 
 
+def test_stages_have_rows_and_share_a_scale_where_they_are_to_be_compared(tmp_path):
+    point = {"pruned": 0.2, "compensated": 0.5, "finetuned": 0.9, "scratch": 0.8, "scratch-compute": 0.95}
+    curve = {("trained", 0.0): (0.93, 100)} | {(stage, 0.4): (accuracy, 50) for stage, accuracy in point.items()}
+    cells = ledger.read(simulated.write(tmp_path, simulated.rows("l1", 1, curve)) / "ledger.csv")
+    figure = figures.accuracy_ratio({"cells": summary.summarise(cells)})
+    drawn = [axis.get_lines()[0].get_ydata().tolist() for axis in figure.axes]
+    assert drawn == [pytest.approx([93, 100 * accuracy]) for accuracy in point.values()]
+    scales = [axis.get_ylim() for axis in figure.axes]
+    assert scales[0] == scales[1] != scales[2] == scales[3] == scales[4]
+    assert figure.get_figheight() < 8  # inches, of a page of 9.4
+
+
 def test_labels_of_the_cost_axis_keep_apart_whatever_it_spans(tmp_path):
     spans = (1.1, 1.5, 2.4, 4, 5.6, 8, 15, 30, 100, 1000, 10000, 2)
     cells = [

@@ -19,7 +19,8 @@ from slimming.errors import InputError
 from slimming.reporting import macros
 
 Row = dict[str, str]
-SCALES = {"Accuracy": (100, 2), "Difference": (100, 2), "LatencyMs": (1, 2)}
+SCALES = {"Accuracy": (100, 2), "Difference": (100, 2), "Gain": (100, 2), "LatencyMs": (1, 2)}
+MINUS = {", minus l1": ("method", "l1"), ", minus pruned": ("stage", "pruned")}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def directory(tmp_path_factory) -> Path:
     """The ledger of two data sets, two networks and three seeds."""
     root = tmp_path_factory.mktemp("macros")
     grid = {"datasets": ("digits", "letters"), "networks": ("resnet20", "vgg19"), "ratios": (0.4, 0.75)}
-    paths = synthetic.write(root, **grid, methods=("l1", "lp-0.5", "mcp-500", "none"), finetuned=(0.4,))
+    methods = ("l1", "lp-0.5", "mcp-500", "none")
+    paths = synthetic.write(root, **grid, methods=methods, finetuned=(0.4,), scratch=(0.4,), compensate=True)
     ledger.write("synthetic", paths, root / "ledger")
     return root / "ledger"
 
@@ -62,11 +64,12 @@ def rows_of(source: dict) -> tuple[list[Row], list[Row]]:
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())], rows
 
 
-def minus_l1(source: dict, chosen: list[Row], rows: list[Row]) -> list[float]:
-    others = ("dataset", "network", "seed", "ratio", "stage")
-    l1 = {tuple(row[key] for key in others): row for row in rows if row["method"] == "l1"}
+def minus(name: str, value: str, source: dict, chosen: list[Row], rows: list[Row]) -> list[float]:
+    """The chosen rows' numbers minus those of the rows that have `value` under `name` and agree in all else."""
+    others = {"dataset", "network", "method", "seed", "ratio", "stage"} - {name}
+    base = {tuple(row[key] for key in others): row for row in rows if row[name] == value}
     column = source["column"]
-    return [float(row[column]) - float(l1[tuple(row[key] for key in others)][column]) for row in chosen]
+    return [float(row[column]) - float(base[tuple(row[key] for key in others)][column]) for row in chosen]
 
 
 SPREADS: dict[str, Callable[[list[float]], float]] = {
@@ -81,7 +84,7 @@ def recomputed(source: dict) -> str | list[str] | float:
     texts = [row[source["column"]] for row in chosen]
     statistic, _, rest = source["statistic"].partition(" over seeds")
     if statistic in SPREADS:
-        values = minus_l1(source, chosen, rows) if rest == ", minus l1" else [*map(float, texts)]
+        values = minus(*MINUS[rest], source, chosen, rows) if rest else [*map(float, texts)]
         return SPREADS[statistic](values)
     return {
         "number of rows": lambda: str(len(texts)),
@@ -113,9 +116,11 @@ def test_a_name_says_which_rows_it_is_about(written):
             rows = source["rows"]
             at = "" if rows["stage"] == "trained" else macros.letters("at", rows["ratio"])
             place = macros.letters(*(rows[key] for key in ("stage", "dataset", "network", "method"))) + at
-            assert re.fullmatch(rf"(Accuracy|Difference|Parameters|Macs|Bytes|LatencyMs){place}(Sd)?", name)
+            measure = "Accuracy|Difference|Gain|Parameters|Nonzero|Macs|Bytes|LatencyMs"
+            assert re.fullmatch(rf"({measure}){place}(Sd)?", name)
             assert name.endswith("Sd") == source["statistic"].startswith("sample standard deviation")
             assert name.startswith("Difference") == source["statistic"].endswith("minus l1")
+            assert name.startswith("Gain") == source["statistic"].endswith("minus pruned")
 
 
 def test_names_are_letters_only_and_unique(written):

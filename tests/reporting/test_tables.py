@@ -103,7 +103,39 @@ def test_a_cell_that_was_not_measured_is_a_dash(tmp_path):
         ["50.00", "{--}", "1"],
         ["\\bfseries 90.00", "80.00", "1"],
     ]
-    assert (folder / "accuracy-finetuned-digits.tex").read_text() == "\\emph{Not measured in this study.}\n"
+
+
+def test_without_the_reference_there_are_no_differences(tmp_path):
+    folder = typeset(tmp_path, rows({"none": [0.5], "tl1-1": [0.9]}))
+    assert (folder / "difference-pruned-digits.tex").read_text() == "\\emph{Not measured in this study.}\n"
+
+
+def test_a_study_has_the_tables_of_its_stages(tmp_path):
+    for stages in (["trained", "pruned"], ["trained", "pruned", "compensated", "scratch-compute"]):
+        folder = tmp_path / stages[-1]
+        cells = [row for stage in stages for row in rows({"l1": [0.5]}, stage=stage)]
+        names = {path.stem for path in typeset(folder, cells).glob("*.csv")} - {"settings", "provenance"}
+        assert names == set(tables.of_stages(stages))
+        assert {f"{what}-{stage}" for what in ("accuracy", "difference") for stage in stages[1:]} <= names
+        assert ("compensation" in names) == ("compensated" in stages)
+        assert "accuracy-finetuned" not in names
+
+
+def test_gains_by_compensation_are_paired_by_seed(tmp_path):
+    # 2, 3 and 7 points: mean 4, sample variance (4 + 1 + 9) / 2.
+    compensated = {"l1": (0.92, 0.95, 1.0), "tl1-1": (0.95, 0.95, 0.98)}
+    cells = rows({**ACCURACIES, "l1": (0.90, 0.92, 0.93)}) + rows(compensated, stage="compensated")
+    assert body(typeset(tmp_path, cells), "compensation-digits") == [
+        ["VGG-11", "$\\ell_1$", "4.00 \\pm 2.65", "3"],
+        ["", "T$\\ell_1$ ($a=1$)", "0.00 \\pm 0.00", "3"],
+    ]
+
+
+def test_a_sparse_network_has_all_its_parameters_and_fewer_that_are_not_zero(tmp_path):
+    cells = [row | {"nonzero": nonzero} for row, nonzero in zip(rows({"l1": [0.5, 0.5]}), (300, 100), strict=True)]
+    folder = typeset(tmp_path, cells)
+    printed = [body(folder, f"{name}-digits")[0][2] for name in ("parameters", "nonzero")]
+    assert printed == ["1.00", "0.20 \\pm 0.14"]  # thousands
 
 
 def test_one_seed_has_no_deviation(tmp_path):
@@ -143,7 +175,7 @@ def study(tmp_path_factory) -> Path:
     """The ledger of a study with records."""
     root = tmp_path_factory.mktemp("study")
     small = {"networks": ("vgg19",), "methods": ("none", "l1", "mcp-500"), "seeds": (1, 2)}
-    paths = synthetic.write(root, datasets=("digits", "letters"), **small)
+    paths = synthetic.write(root, datasets=("digits", "letters"), **small, scratch=(0.4,), compensate=True)
     ledger.write("synthetic", paths, root / "ledger")
     return root / "ledger"
 

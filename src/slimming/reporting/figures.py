@@ -20,12 +20,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from scipy.optimize import isotonic_regression
 
-from slimming import ledger, tensorfile
+from slimming import ledger, records, tensorfile
 from slimming.reporting import style, summary
 
 WIDTH = 6.3  # inches: the paper's lines, so that letters keep their size
 COLUMNS = 4  # panels side by side, at most
 LABEL = 6.5  # points: names beside lines
+ROW, ROWS = 1.65, 6.6  # inches of a row of accuracies, and of all rows of a network: less than a page
 
 Tables = Mapping[str, pd.DataFrame]
 Panels = dict[tuple[str, int], Axes]
@@ -37,7 +38,13 @@ METADATA = {
     "svg": {"Date": None, "Creator": None},
 }
 
-STAGES = {"pruned": "right after pruning", "finetuned": "after fine-tuning"}
+STAGES = {
+    "pruned": "right after pruning",
+    "compensated": "compensated",
+    "finetuned": "after fine-tuning",
+    "scratch": "scratch, same epochs",
+    "scratch-compute": "scratch, same compute",
+}
 
 
 def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
@@ -61,7 +68,7 @@ def accuracy_ratio(tables: Tables) -> Figure:
     cells = _measure(tables, "accuracy")
     stages = _stages(cells)
     dodge = _dodge(cells)
-    figure, axes = _panels(cells, _accuracy_labels(stages), height=1.65)
+    figure, axes = _panels(cells, _accuracy_labels(stages), height=min(ROW, ROWS / len(stages)))
     for (network, row), axis in axes.items():
         for method, points in _methods(cells, network, stages[row]):
             look = style.line(method)
@@ -71,6 +78,7 @@ def accuracy_ratio(tables: Tables) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
         axis.set_xlabel("Channels removed (%)")
+    _align(axes, stages)
     return _finished(figure, axes, () if _labelled(axes) else cells["method"])
 
 
@@ -90,7 +98,7 @@ def _tradeoff(tables: Tables, cost: str, label: str) -> Figure:
     costs = _measure(tables, cost).set_index(key)["mean"].rename("cost")
     cells = _measure(tables, "accuracy").join(costs, on=key)
     stages = _stages(cells)
-    figure, axes = _panels(cells, _accuracy_labels(stages), height=1.65)
+    figure, axes = _panels(cells, _accuracy_labels(stages), height=min(ROW, ROWS / len(stages)))
     for (network, row), axis in axes.items():
         for method, points in _methods(cells, network, stages[row]):
             look = style.line(method)
@@ -101,6 +109,7 @@ def _tradeoff(tables: Tables, cost: str, label: str) -> Figure:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(label)
+    _align(axes, stages)
     return _finished(figure, axes, cells["method"])
 
 
@@ -221,6 +230,15 @@ def _stages(cells: pd.DataFrame) -> list[str]:
 
 def _accuracy_labels(stages: Sequence[str]) -> list[str]:
     return [f"Accuracy (%)\n{STAGES[stage]}" for stage in stages]
+
+
+def _align(axes: Panels, stages: Sequence[str]) -> None:
+    """Give all stages without epochs one scale of accuracy, and all others another."""
+    for untrained in (True, False):
+        alike = [axis for (_, row), axis in axes.items() if (stages[row] in records.UNTRAINED) == untrained]
+        limits = [axis.get_ylim() for axis in alike]
+        for axis in alike:
+            axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def _methods(cells: pd.DataFrame, network: str, stage: str) -> list[tuple[str, pd.DataFrame]]:

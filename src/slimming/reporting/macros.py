@@ -8,7 +8,7 @@ other sign parts words, and words start with a capital. `vgg19` is VggOneNine, `
     \<Item>                                                      item of provenance.csv: \Study, \VersionsTorch
 
 as in \AccuracyPrunedDigitsVggOneNineLpZeroPointFiveAtZeroPointSeven. Measures are summary.MEASURES, accuracies in
-per cent; stages are Trained (which has no ratio), Pruned and Finetuned. FACTS has the names of other facts. Not for
+per cent; stages are records.STAGES, of which Trained has no ratio. FACTS has the names of other facts. Not for
 words: the paper has them, and templates/macros.tex has those that depend on numbers.
 """
 
@@ -21,13 +21,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from slimming import ledger, tensorfile
+from slimming import ledger, records, tensorfile
 from slimming.errors import InputError
 from slimming.reporting import judged, style, summary, tex
 from slimming.reporting.tex import Macro, letters
 
 # How a measure is printed: the factor from the ledger's unit, and decimals. The others are counts.
-PRINTED = {"accuracy": (100, 2), "difference": (100, 2), "latency_ms": (1, 2)}
+PRINTED = {"accuracy": (100, 2), "difference": (100, 2), "gain": (100, 2), "latency_ms": (1, 2)}
+MINUS = {"difference": summary.REFERENCE, "gain": "pruned"}
 PROTOCOLS = {"last": "after the last epoch", "paper": "after the epoch that was best on the test set"}
 WHEN = {"pruned": "Right after pruning", "finetuned": "After fine-tuning"}
 
@@ -128,9 +129,9 @@ def numbers(cells: pd.DataFrame, protocol: str) -> Iterator[tuple[str, Macro]]:
     for cell in cells.to_dict("records"):
         factor, decimals = PRINTED.get(cell["measure"], (1, 0))
         column = cell["measure"]
-        if column in ("accuracy", "difference"):
-            column = "accuracy" if cell["stage"] == "pruned" else summary.PROTOCOLS[protocol]
-        over = f"over seeds, minus {summary.REFERENCE}" if cell["measure"] == "difference" else "over seeds"
+        if column in ("accuracy", *MINUS):
+            column = "accuracy" if cell["stage"] in records.UNTRAINED else summary.PROTOCOLS[protocol]
+        over = f"over seeds, minus {MINUS[cell['measure']]}" if cell["measure"] in MINUS else "over seeds"
         rows = {key: cell[key] for key in summary.CELL}
         for end, statistic, suffix in (("mean", "mean", ""), ("sd", "sample standard deviation", "Sd")):
             if pd.notna(cell[end]):

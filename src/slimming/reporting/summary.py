@@ -15,22 +15,24 @@ from slimming.schema import KEY
 PROTOCOLS = {"last": "accuracy", "paper": "accuracy_best"}
 BASELINE = "none"  # training without a penalty
 REFERENCE = "l1"  # network slimming as first proposed, which the paper's claims are about
-MEASURES = ("accuracy", "difference", "parameters", "macs", "bytes", "latency_ms")
+MEASURES = ("accuracy", "difference", "gain", "parameters", "nonzero", "macs", "bytes", "latency_ms")
 CELL = [column for column in KEY if column != "seed"]
 
 
 def summarise(ledger: pd.DataFrame, protocol: str = "last") -> pd.DataFrame:
     """`mean`, `sd`, `low`, `high` and `n` over seeds of every measure of every (data set, ..., ratio, stage).
 
-    The measure "difference" is the accuracy minus that of REFERENCE at the same seed. A measure that no seed
-    has is left out; the standard deviation of one seed is NaN. Rows are in the order in which they are shown.
+    The measure "difference" is the accuracy minus that of REFERENCE at the same seed, "gain" the accuracy of a
+    compensated network minus that of the pruned one at the same seed. A measure that no seed has is left out; the
+    standard deviation of one seed is NaN. Rows are in the order in which they are shown.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
     frame = ledger.copy()
     # Right after pruning there is no epoch to choose, so there is one accuracy.
     frame["accuracy"] = frame[PROTOCOLS[protocol]].fillna(frame["accuracy"])
-    frame["difference"] = _difference(frame)
+    frame["difference"] = _minus(frame, "method", REFERENCE)
+    frame["gain"] = _minus(frame, "stage", "pruned").where(frame["stage"] == "compensated")
     tidy = frame.melt(CELL, MEASURES, "measure").dropna(subset="value")
     cells = tidy.groupby([*CELL, "measure"], as_index=False)["value"].agg(
         mean="mean", sd="std", low="min", high="max", n="count"
@@ -38,11 +40,12 @@ def summarise(ledger: pd.DataFrame, protocol: str = "last") -> pd.DataFrame:
     return cells.sort_values([*CELL, "measure"], key=_shown_order, kind="stable", ignore_index=True)
 
 
-def _difference(frame: pd.DataFrame) -> pd.Series:
-    others = [column for column in KEY if column != "method"]
-    reference = frame[frame["method"] == REFERENCE].set_index(others)["accuracy"].rename("reference")
-    difference = frame["accuracy"] - frame.join(reference, on=others)["reference"]
-    return difference.mask(frame["method"] == REFERENCE)
+def _minus(frame: pd.DataFrame, column: str, reference: str) -> pd.Series:
+    """Accuracy minus that of the row with `reference` in `column` and the same key otherwise, whose own is missing."""
+    others = [name for name in KEY if name != column]
+    base = frame[frame[column] == reference].set_index(others)["accuracy"].rename("base")
+    difference = frame["accuracy"] - frame.join(base, on=others)["base"]
+    return difference.mask(frame[column] == reference)
 
 
 def _shown_order(column: pd.Series) -> pd.Series:

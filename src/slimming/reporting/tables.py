@@ -7,13 +7,14 @@ Typesetting needs array, booktabs, longtable and siunitx. Not for captions: the 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from slimming import ledger, tensorfile
+from slimming import ledger, records, tensorfile
 from slimming.reporting import style, summary
 
 DECIMALS = 2
@@ -37,12 +38,14 @@ class Table(NamedTuple):
 
 ACCURACY = ("Test accuracy (%)", "%", 100.0)
 DIFFERENCE = ("Difference in test accuracy (percentage points)", "percentage points", 100.0)
+GAIN = ("Gain in test accuracy (percentage points)", "percentage points", 100.0)
+LATER = records.STAGES[1:]
 TABLES = {
-    "accuracy-pruned": Table("accuracy", "pruned", "max", *ACCURACY),
-    "accuracy-finetuned": Table("accuracy", "finetuned", "max", *ACCURACY),
-    "difference-pruned": Table("difference", "pruned", None, *DIFFERENCE),
-    "difference-finetuned": Table("difference", "finetuned", None, *DIFFERENCE),
+    **{f"accuracy-{stage}": Table("accuracy", stage, "max", *ACCURACY) for stage in LATER},
+    **{f"difference-{stage}": Table("difference", stage, None, *DIFFERENCE) for stage in LATER},
+    "compensation": Table("gain", "compensated", None, *GAIN),
     "parameters": Table("parameters", "pruned", "min", "Parameters", "parameters"),
+    "nonzero": Table("nonzero", "pruned", "min", "Parameters that are not zero", "parameters"),
     "macs": Table("macs", "pruned", "min", "Multiply-accumulate operations", "operations"),
     "bytes": Table("bytes", "pruned", "min", "Bytes on disk", "bytes"),
     "latency": Table("latency_ms", "pruned", "min", "Latency of one image (ms)", "ms", 1.0),
@@ -60,6 +63,12 @@ SCOPES = (
 )
 
 
+def of_stages(stages: Iterable[str]) -> dict[str, Table]:
+    """The TABLES of a study whose runs make `stages`, by name."""
+    present = set(stages)
+    return {name: table for name, table in TABLES.items() if table.stage in present}
+
+
 def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike, protocol: str = "last") -> None:
     """Write every table of the ledger in `ledger_dir` as CSV and LaTeX into `output_dir`.
 
@@ -67,8 +76,9 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike, protocol
     Accuracies are in per cent. InputError for a faulty ledger or an unknown protocol.
     """
     ledger_dir, output_dir = Path(ledger_dir), Path(output_dir)
-    cells = summary.summarise(ledger.read(ledger_dir / "ledger.csv"), protocol)
-    for name, table in TABLES.items():
+    measured = ledger.read(ledger_dir / "ledger.csv")
+    cells = summary.summarise(measured, protocol)
+    for name, table in of_stages(measured["stage"]).items():
         shown = cells[(cells["measure"] == table.measure) & cells["stage"].isin(["trained", table.stage])]
         shown = _in_unit(shown, table)
         _write_csv(output_dir / f"{name}.csv", shown)
@@ -161,7 +171,7 @@ def _printed(cells: pd.DataFrame, table: Table) -> tuple[float, str]:
     """
     if table.factor:
         return 1.0, table.title
-    power = min(int((np.log10(cells["mean"].min()) + 1) // 3), len(THOUSANDS) - 1)
+    power = min(int((np.log10(cells["mean"].clip(lower=1).min()) + 1) // 3), len(THOUSANDS) - 1)
     return 1000.0**-power, f"{table.title} ({THOUSANDS[power]})" if power else table.title
 
 
