@@ -11,6 +11,7 @@ import time
 import pandas as pd
 import pytest
 
+from slimming import records
 from slimming.reporting import figures, tables
 
 REPORTS = {"tables": 1, "figures": 1, "claims": 1, "page": 1, "macros": 1} | (
@@ -27,7 +28,8 @@ def files(root, pattern):
 def test_study_runs_from_data_to_ledger_tables_and_figures(finished):
     results = finished.root / "results/tiny"
     ledger = pd.read_csv(results / "ledger.csv")
-    assert len(ledger) == 3 * (1 + 2 + 1)
+    assert len(ledger) == 3 * (1 + 2 + 2 + 1 + 2)
+    assert set(ledger["stage"]) == set(records.STAGES)
     assert set(ledger["method"]) == {"none", "l1", "mcp-200"}
     for row in ledger.itertuples():
         record = json.loads((finished.root / row.record).read_text())
@@ -109,13 +111,13 @@ def test_claims_that_a_study_cannot_answer_are_not_attempted_and_stand_on_the_pa
 
 def test_edited_penalty_retrains_what_used_it(again):
     again.edit("src/slimming/penalties.py", "from __future__", "# changed\nfrom __future__")
-    assert again.planned() == {"train": 2, "prune": 2, "finetune": 2, **DOWNSTREAM}
+    assert again.planned() == {"train": 2, "prune": 2, "finetune": 2, "scratch": 4, **DOWNSTREAM}
 
 
 def test_one_changed_strength_reruns_its_branch(again):
     again.edit("tiny.yaml", "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
     before = files(again.root / "results/tiny", "checkpoints/**/*")
-    assert again.planned() == {"train": 1, "prune": 1, "finetune": 1, **DOWNSTREAM}
+    assert again.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, **DOWNSTREAM}
     again.snakemake("records")
     after = files(again.root / "results/tiny", "checkpoints/**/*")
     changed = {path for path in before if before[path] != after[path]}
@@ -124,12 +126,17 @@ def test_one_changed_strength_reruns_its_branch(again):
 
 def test_a_new_seed_trains_only_itself(again):
     again.edit("tiny.yaml", "seeds: [1]", "seeds: [1, 2]")
-    assert again.planned() == {"train": 3, "prune": 3, "finetune": 3, **DOWNSTREAM}
+    assert again.planned() == {"train": 3, "prune": 3, "finetune": 3, "scratch": 6, **DOWNSTREAM}
 
 
 def test_a_new_finetuned_ratio_prunes_and_trains_nothing_again(again):
     again.edit("tiny.yaml", "ratios: [0.5], epochs", "ratios: [0.3, 0.5], epochs")
     assert again.planned() == {"finetune": 3, **DOWNSTREAM}
+
+
+def test_a_new_ratio_from_scratch_prunes_and_fine_tunes_nothing_again(again):
+    again.edit("tiny.yaml", "scratch: {ratios: [0.5]}", "scratch: {ratios: [0.3, 0.5]}")
+    assert again.planned() == {"scratch": 6, **DOWNSTREAM}
 
 
 def test_killed_workflow_continues_and_ends_with_the_same_bits(finished, fresh):

@@ -1,5 +1,8 @@
-# Pruning takes all ratios of a run in one job; every fine-tuning is a training and a job of its own.
-PRUNED = [products("pruned", ratio) for ratio in STUDY.ratios]
+# Pruning takes all ratios of a run in one job; every training that follows is a job of its own.
+PRUNED = [
+    products(*step) for step in STUDY.steps() if step[0] in record_files.UNTRAINED
+]
+BUDGETS = {stage: budget for budget, stage in record_files.BUDGETS.items()}
 
 
 rule prune:
@@ -23,11 +26,13 @@ rule prune:
     params:
         code=code("prune"),
         ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
+        compensate="--compensate" if STUDY.compensate else "",
         folders=rules.train.params.folders,
     message:
         "prune {wildcards.run}"
     shell:
-        "slimming prune {input.checkpoint} --ratios {params.ratios} --data {input.data} {params.folders} > {log} 2>&1"
+        "slimming prune {input.checkpoint} --ratios {params.ratios} {params.compensate}"
+        " --data {input.data} {params.folders} > {log} 2>&1"
 
 
 rule finetune:
@@ -56,3 +61,34 @@ rule finetune:
         "finetune {wildcards.run} at ratio {wildcards.ratio}"
     shell:
         "slimming finetune {input.checkpoint} {params.epochs} --data {input.data} {params.folders} 2> {log}"
+
+
+rule scratch:
+    input:
+        checkpoint=f"{CHECKPOINTS}/{{run}}/pruned-{{ratio}}.safetensors",
+        data=lambda wildcards: prepared(RUNS[wildcards.run]),
+    output:
+        checkpoint=f"{CHECKPOINTS}/{{run}}/{{stage}}-{{ratio}}.safetensors",
+        record=f"{RECORDS}/{{run}}/{{stage}}-{{ratio}}.json",
+    log:
+        f"{LOGS}/scratch/{{run}}/{{stage}}-{{ratio}}.log",
+    benchmark:
+        f"{LOGS}/scratch/{{run}}/{{stage}}-{{ratio}}.tsv"
+    wildcard_constraints:
+        stage="|".join(BUDGETS),
+    conda:
+        "../envs/slimming.yml"
+    threads: STUDY.threads
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=0,
+    params:
+        code=code("scratch"),
+        budget=lambda wildcards: BUDGETS[wildcards.stage],
+        folders=rules.train.params.folders,
+    message:
+        "{wildcards.stage} {wildcards.run} at ratio {wildcards.ratio}"
+    shell:
+        "slimming scratch {input.checkpoint} --budget {params.budget}"
+        " --data {input.data} {params.folders} 2> {log}"

@@ -1,15 +1,8 @@
 # From records to what people read. Everything after `ledger` needs the ledger's files alone.
+from slimming.reporting.tables import of_stages
+
 LEDGER = {name: f"{RESULTS}/{name}.csv" for name in LEDGER_TABLES}
-TABLES = [
-    "accuracy-pruned",
-    "accuracy-finetuned",
-    "difference-pruned",
-    "difference-finetuned",
-    "parameters",
-    "macs",
-    "bytes",
-    "latency",
-]
+TABLES = list(of_stages(stage for stage, _ in STUDY.steps()))
 DRAWINGS = [
     "accuracy-ratio",
     "accuracy-parameters",
