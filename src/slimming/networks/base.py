@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from slimming.kernels import Conv2d
+
 
 @dataclass(frozen=True)
 class Site:
@@ -75,7 +77,7 @@ def select(kept: int, channels: int) -> nn.Module:
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A bias-free convolution that keeps the image's size at stride 1."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
 def initialise(net: nn.Module, linear_std: float | None = None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from slimming.kernels import norm_relu
 from slimming.networks.base import Network, Site, conv, initialise, scaled, select
 
 
@@ -30,7 +31,7 @@ class Layer(nn.Module):
         if self.conv is None:
             features = x.new_zeros(x.shape[0], self.outputs, *x.shape[2:])
         else:
-            features = self.conv(torch.relu(self.norm(self.select(x))))
+            features = self.conv(norm_relu(self.norm, self.select(x)))
         return torch.cat([x, features], 1) if self.dense else nn.functional.avg_pool2d(features, 2, ceil_mode=True)
 
 
@@ -65,7 +66,7 @@ class DenseNet(Network):
         x = self.stem(x)
         for layer in self.layers.values():
             x = layer(x)
-        return self.classifier(torch.relu(self.norm(self.select(x))).mean((2, 3)))
+        return self.classifier(norm_relu(self.norm, self.select(x)).mean((2, 3), dtype=torch.float32))
 
 
 def build(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from slimming.kernels import norm_relu
 from slimming.networks.base import Network, Site, conv, initialise, scaled, select
 
 PLANES, EXPANSION = (16, 32, 64), 4
@@ -54,9 +55,9 @@ class Block(nn.Module):
         if self.empty == 1:
             h = self.constant[:, None, None].expand(1, -1, *x.shape[2:])
         else:
-            h = self.conv1(torch.relu(self.norm1(self.select(x))))
-            h = torch.relu(self.norm2(h))
-        return self.conv3(torch.relu(self.norm3(self.conv2(h)))) + shortcut
+            h = self.conv1(norm_relu(self.norm1, self.select(x)))
+            h = norm_relu(self.norm2, h)
+        return self.conv3(norm_relu(self.norm3, self.conv2(h))) + shortcut
 
     def sites(self, path: str) -> list[Site]:
         def site(index: int) -> Site:
@@ -107,7 +108,7 @@ class ResNet(Network):
         x = self.stem(x)
         for block in self.blocks.values():
             x = block(x)
-        return self.classifier(torch.relu(self.norm(self.select(x))).mean((2, 3)))
+        return self.classifier(norm_relu(self.norm, self.select(x)).mean((2, 3), dtype=torch.float32))
 
     @torch.no_grad()
     def constants(self, kept: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
+from slimming.kernels import norm_relu
 from slimming.networks.base import Network, Site, conv, initialise, scaled
 
 WIDTHS = (64, 128, 256, 512, 512)
 LAYERS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 
-class Layer(nn.Sequential):
+class Layer(nn.Module):
     """Convolution, BatchNorm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.conv = conv(inputs, outputs, 3)
         self.norm = nn.BatchNorm2d(outputs)
-        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_relu(self.norm, self.conv(x))
 
 
 class VGG(Network):
@@ -45,7 +49,7 @@ class VGG(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits."""
-        return self.classifier(self.features(x).mean((2, 3)))
+        return self.classifier(self.features(x).mean((2, 3), dtype=torch.float32))
 
 
 def build(depth: int, num_classes: int, width: float, in_channels: int, channels: Mapping[str, int]) -> VGG:
