@@ -5,7 +5,7 @@ import torch
 from slimming import data, networks
 from slimming.methods.base import Part, Step
 from slimming.networks.base import Network
-from slimming.training import FlatParameters
+from slimming.parameters import FlatParameters
 
 SMALL = {
     "vgg11": {"width": 0.125},

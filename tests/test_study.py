@@ -37,7 +37,9 @@ ratios: [0.5, 0, 0.25]
 finetune: {ratios: [0.25], epochs: 2}
 schedule: {epochs: 4, weight_decay: 1e-4}
 threads: 2
+precision: bf16
 """
+MACHINE = {"threads": 2, "device": "cpu", "precision": "bf16", "compile": False}
 PLAIN = {"methods": ["none"], "lam": 1}  # nothing that names the networks
 
 
@@ -95,13 +97,13 @@ def test_a_run_holds_all_that_decides_its_bits(tiny):
     first, *_, last = tiny.runs()
     assert first.model_dump(exclude={"schedule"}) == {
         "study": "tiny", "dataset": "digits", "image_size": None, "network": "vgg11", "method": {"name": "none"},
-        "architecture": {"name": "vgg11", "width": 0.25}, "method_slug": "none", "seed": 3, "threads": 2,
+        "architecture": {"name": "vgg11", "width": 0.25}, "method_slug": "none", "seed": 3, **MACHINE,
     }  # fmt: skip
     assert last.model_dump(exclude={"schedule"}) == {
         "study": "tiny", "dataset": "cifar10", "image_size": 16, "network": "thin",
         "method": {"name": "scad", "a": 1000.0, "lam": 0.002},
         "architecture": {"name": "densenet13", "width": 1.0, "growth": 4},
-        "method_slug": "scad-long", "seed": 1, "threads": 2,
+        "method_slug": "scad-long", "seed": 1, **MACHINE,
     }  # fmt: skip
 
 
@@ -259,6 +261,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(keys, message):
         ({"schedule": {"lr": float("inf")}}, "schedule.lr: "),
         ({"schedule": {"milestones": [0.5, 75]}}, "schedule.milestones.1: "),
         ({"threads": 0}, "threads: "),
+        ({"device": "tpu"}, "device: Input should be 'cpu' or 'cuda', got 'tpu'"),
+        ({"precision": "fp8"}, "precision: Input should be 'fp32' or 'bf16', got 'fp8'"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line_that_names_the_key(keys, message):

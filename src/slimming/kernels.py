@@ -17,9 +17,11 @@ NARROW = 8  # times fewer outputs than inputs
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d, trained by `_Convolution` where that is faster."""
+    """nn.Conv2d that computes in its weight's type, and is trained by `_Convolution` where that is faster."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.to(weight.dtype)
+        bias = None if bias is None else bias.to(weight.dtype)
         if self.training and _tricky(x) and self.kernel_size == (3, 3) and self.stride == (1, 1) and bias is None:
             return _Convolution.apply(x, weight)
         return super()._conv_forward(x, weight, bias)
@@ -28,11 +30,13 @@ class Conv2d(nn.Conv2d):
 def norm_relu(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """relu(norm(x)), (N, C, H, W) -> the same."""
     y = norm(x)
-    return _IntegerReLU.apply(y) if norm.training and _tricky(x) else torch.relu_(y)  # BatchNorm does not need its output
+    return (
+        _IntegerReLU.apply(y) if norm.training and _tricky(x) else torch.relu_(y)
+    )  # BatchNorm does not need its output
 
 
 def _tricky(x: Tensor) -> bool:
-    return x.dtype == torch.bfloat16 and x.device.type == "cpu"
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 class _IntegerReLU(torch.autograd.Function):
@@ -76,7 +80,14 @@ class _Convolution(torch.autograd.Function):
         outputs, inputs = weight.shape[:2]
         if _pixels(x) > SMALL_MAP and inputs < NARROW * outputs:
             wanted = [*ctx.needs_input_grad, False]
-            geometry = [1, 1], [1, 1], [1, 1], False, [0, 0], 1  # stride, padding, dilation, transposed, its padding, groups
+            geometry = (
+                [1, 1],
+                [1, 1],
+                [1, 1],
+                False,
+                [0, 0],
+                1,
+            )  # stride, padding, dilation, transposed, its padding, groups
             return torch.ops.aten.convolution_backward(gradient, x, weight, None, *geometry, wanted)[:2]
         # y[p] = sum_t w[t] x[p + t], so dx[p] = sum_t w[t]' dy[p - t] and dw[t] = sum_p dy[p - t] x[p]'.
         unfolded = _unfold(gradient)

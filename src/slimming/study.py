@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -66,7 +66,16 @@ class Scratch(Model):
     ratios: list[Ratio] = Field([], description="the ratios of the study whose shapes are trained from scratch too")
 
 
-class Run(Model):
+class Machine(Model):
+    """What computes a run, and how: part of its identity, because all of it changes the bits."""
+
+    threads: int = Field(1, ge=1, description="CPU threads of a job; their number changes the bits")
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of convolutions in training; measured in fp32")
+    compile: bool = Field(False, description="by torch.compile: pays for trainings of hours, costs minutes each")
+
+
+class Run(Machine):
     """One training and what follows: data set x network x method x seed, with everything that decides its bits."""
 
     study: Name
@@ -78,7 +87,6 @@ class Run(Model):
     method_slug: Name
     seed: Seed
     schedule: Schedule = Schedule()
-    threads: int = Field(1, ge=1, description="CPU threads; on a CPU their number changes the bits")
 
     @model_validator(mode="after")
     def _known(self) -> Run:
@@ -99,7 +107,7 @@ class Run(Model):
         return json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True)
 
 
-class Study(Model):
+class Study(Machine):
     name: Name
     description: str = ""
     datasets: dict[str, Dataset] = Field(min_length=1)
@@ -112,7 +120,6 @@ class Study(Model):
     finetune: Finetune = Finetune()
     scratch: Scratch = Scratch()
     schedule: Schedule = Schedule()
-    threads: int = Field(1, ge=1)
 
     @field_validator("datasets", "networks", mode="before")
     @classmethod
@@ -199,7 +206,7 @@ class Study(Model):
             method_slug=label,
             seed=seed,
             schedule=_validated(Schedule, self.schedule.model_dump() | changed, f"schedule of {dataset}, {network}"),
-            threads=self.threads,
+            **{setting: getattr(self, setting) for setting in Machine.model_fields},
         )
 
 

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from slimming import data, measure, networks, tensorfile
+from slimming import data, measure, tensorfile
+from slimming.engine import Differentiation
 from slimming.errors import InputError, SlimmingError
-from slimming.methods.base import Method, Part, Step
+from slimming.methods.base import Method, Step
 from slimming.networks.base import Network
-from slimming.study import Schedule
+from slimming.parameters import FlatParameters
+from slimming.study import Machine, Schedule
 
 SAVE_SHARE = 0.02  # of a training's time may go into saving its state
 HISTORY = ("lr", "loss", "accuracy", "test_loss", "test_accuracy")
@@ -38,41 +40,6 @@ def learning_rate(schedule: Schedule, epoch: int, epochs: int) -> float:
     """The rate of `epoch` (from 0): lr * decay^(milestones passed), milestones at epoch int(fraction * epochs)."""
     passed = sum(epoch >= int(fraction * epochs) for fraction in schedule.milestones)
     return schedule.lr * schedule.lr_decay**passed
-
-
-class FlatParameters:
-    """All parameters of a network in one buffer and their gradients in another: an update is a few vector operations.
-
-    Scaling factors come first, then the shifts of the same channels, then what is left of vectors, then weights, so
-    that a method's operation on any of these is one on a vector, however many layers there are. The network's own
-    parameters become views; convolutions keep their memory format.
-    """
-
-    def __init__(self, net: Network):
-        norms = networks.prunable(net).values()
-        groups = {"gamma": [norm.weight for norm in norms], "shift": [norm.bias for norm in norms]}
-        grouped = {id(parameter) for group in groups.values() for parameter in group}
-        others = [parameter for parameter in net.parameters() if id(parameter) not in grouped]
-        groups["vectors"] = [parameter for parameter in others if parameter.dim() < 2]
-        groups["weights"] = [parameter for parameter in others if parameter.dim() > 1]
-        ordered = [parameter for group in groups.values() for parameter in group]
-        self.values = torch.cat([_dense(parameter.detach()) for parameter in ordered])
-        self.gradients = torch.zeros_like(self.values)
-        sizes = [sum(parameter.numel() for parameter in group) for group in groups.values()]
-        parts = zip(self.values.split(sizes), self.gradients.split(sizes), strict=True)
-        self.parts = dict(zip(groups, (Part(*both) for both in parts), strict=True))
-        start = 0
-        for parameter in ordered:
-            part = slice(start, start + parameter.numel())
-            form = parameter.shape, parameter.stride()
-            parameter.data = self.values[part].as_strided(*form, self.values[part].storage_offset())
-            parameter.grad = self.gradients[part].as_strided(*form, self.gradients[part].storage_offset())
-            start = part.stop
-
-
-def _dense(tensor: Tensor) -> Tensor:
-    """The elements of a dense tensor in the order of its memory, (n,)."""
-    return tensor.as_strided((tensor.numel(),), (1,))
 
 
 @dataclass
@@ -96,6 +63,7 @@ def train(
     resume: str | os.PathLike,
     identity: str,
     first_epoch: int = 0,
+    machine: Machine = Machine(),  # noqa: B008 (frozen)
 ) -> State:
     """Train `net` in place and return the history; the state is kept in the file `resume` until the caller removes it.
 
@@ -103,11 +71,13 @@ def train(
     the method's random numbers are functions of (seed, first_epoch + epoch). A state in `resume` that was saved for
     the same `identity` is continued, with the same bits as a training that never stopped.
 
+    In bfloat16 (`machine.precision`) convolutions compute with rounded weights and activations; weights, scaling
+    factors, penalty, momentum and loss stay float32, and so does `net` when it is returned.
+
     Raises DivergedError when the loss is not finite.
     """
-    net.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs and GPUs
-    flat = FlatParameters(net)
-    momentum = torch.zeros_like(flat.values)
+    net.to(dataset.train_labels.device, memory_format=torch.channels_last)  # convolutions are faster so everywhere
+    flat = FlatParameters(net, machine.precision)
     images = len(dataset.train_labels)
     steps = -(-images // schedule.batch_size)
     step = Step(
@@ -119,10 +89,13 @@ def train(
         torch.Generator(flat.values.device),
     )
     method.prepare(step)
-    kept = {"values": flat.values, "momentum": momentum}
+    kept = {"values": flat.values, "momentum": flat.momentum}
     kept |= {f"buffer.{name}": value for name, value in net.named_buffers()}
     kept |= {f"method.{name}": value for name, value in step.state.items()}
     state = _restored(resume, identity, kept)
+    state.sums = state.sums.to(flat.values.device)
+    penalty = None if type(method).loss is Method.loss else lambda: method.loss(step)
+    differentiate = Differentiation(net, flat, penalty, state.sums, machine)
     clock = Clock(state.seconds)
     with Progress(epochs, steps, state) as progress:
         while state.epoch < epochs:
@@ -133,17 +106,10 @@ def train(
                 step.number = state.epoch * steps + state.step
                 step.generator.manual_seed(data.stream_seed("method", seed, first_epoch + state.epoch, state.step))
                 method.before_step(step)
-                logits = net(batch)
-                loss = nn.functional.cross_entropy(logits, labels)
-                (loss + method.loss(step)).backward()
+                differentiate(batch, labels)
                 method.add_gradient(step)
-                flat.gradients.add_(flat.values, alpha=schedule.weight_decay)
-                momentum.mul_(schedule.momentum).add_(flat.gradients)
-                flat.values.sub_(momentum, alpha=step.lr)
+                flat.update(step.lr, schedule.momentum, schedule.weight_decay)
                 method.after_step(step)
-                flat.gradients.zero_()
-                hits = (logits.detach().argmax(1) == labels).sum()
-                state.sums += torch.stack([loss.detach().double() * len(labels), hits.double()]).cpu()
                 state.step += 1
                 progress.step()
                 if clock.save_due():
@@ -151,6 +117,7 @@ def train(
                     _save(resume, identity, kept, state)
                     clock.saved()
             mean_loss, accuracy = (state.sums / images).tolist()
+            flat.round()
             test = measure.evaluate(net, dataset)
             if not math.isfinite(mean_loss + test["loss"]) or not torch.isfinite(flat.values).all():
                 raise DivergedError(
@@ -164,6 +131,7 @@ def train(
             state.epoch, state.step = state.epoch + 1, 0
             state.sums.zero_()
             progress.epoch(state)
+    flat.restore()
     method.finish(step)
     state.seconds = clock.seconds()
     return state

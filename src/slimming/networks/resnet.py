@@ -51,7 +51,7 @@ class Block(nn.Module):
         if self.empty == 3:
             return shortcut
         if self.empty == 2:
-            return shortcut + self.constant[:, None, None]
+            return shortcut + self.constant[:, None, None].to(shortcut.dtype)
         if self.empty == 1:
             h = self.constant[:, None, None].expand(1, -1, *x.shape[2:])
         else:

@@ -9,9 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
-from slimming import checkpoints, data, measure, methods, records, sources, study, tensorfile, training
+from slimming import checkpoints, data, engine, measure, methods, records, sources, study, tensorfile, training
 from slimming.errors import InputError
 from slimming.networks.base import Network
 from slimming.study import Run
@@ -27,7 +25,7 @@ class Job:
         self.resume = folders[0] / f"{stem}.resume"
         self.record = folders[1] / f"{stem}.json"
         self.diverged = folders[1] / f"{stem}.diverged.json"
-        self.provenance = records.provenance(device="cpu", threads=run.threads)
+        self.provenance = records.provenance(device=run.device, threads=run.threads)
 
     def header(self, layers: list[dict]) -> dict:
         """What the checkpoint itself says: nothing of time or machine, so that its bytes can be repeated."""
@@ -46,7 +44,7 @@ class Job:
         checkpoints.save(self.checkpoint, net, header)
         # Not `net`: a training leaves another memory format than a surgery, and it shows in the latency.
         stored, _ = checkpoints.load(self.checkpoint)
-        measured = measure.measure(stored, dataset, self.checkpoint)
+        measured = measure.measure(stored.to(dataset.test_labels.device), dataset, self.checkpoint)
         channels, kept = (sum(layer[key] for layer in layers) for key in ("channels", "kept"))
         measured["ratio_reached"] = 1 - kept / channels
         history = extra.get("history") or {}
@@ -76,6 +74,7 @@ class Job:
                 self.resume,
                 identity,
                 first_epoch=first,
+                machine=self.run,
             )
         except training.DivergedError as error:
             failure = {"schema": records.SCHEMA, "error": str(error), "history": error.history}
@@ -97,9 +96,8 @@ def seeded(run: Run) -> Iterator[None]:
 
 def start(run: Run, prepared: str | os.PathLike) -> data.Dataset:
     """Fix what decides a run's bits, and load its data."""
-    torch.set_num_threads(run.threads)
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import a compiler, 1.5 s
-    dataset = data.load(prepared)
+    engine.set_up(run)
+    dataset = data.load(prepared, run.device)
     size = run.image_size or sources.get(run.dataset).image_size
     if (dataset.name, dataset.image_size) != (run.dataset, size):
         raise InputError(
