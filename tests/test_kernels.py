@@ -22,10 +22,10 @@ def run(function, *inputs):
     return [value.detach().float() for value in (result, *gradients)]
 
 
-# Each side of both rules: small map, many inputs for few outputs, both, neither; and sizes that divide nothing.
+# Each side of all rules: tiny and small maps, few and many outputs, few for many inputs; and sizes that divide nothing.
 @pytest.mark.parametrize(
     ("inputs", "outputs", "size"),
-    [(32, 32, 4), (32, 32, 2), (96, 12, 8), (80, 5, 3), (16, 16, 8), (3, 7, 1), (41, 5, 9)],
+    [(32, 32, 4), (8, 512, 4), (32, 32, 2), (96, 12, 8), (80, 5, 3), (16, 16, 8), (3, 7, 1), (41, 5, 9)],
 )
 def test_convolution_equals_the_plain_one(inputs, outputs, size):
     x, weight = images(4, inputs, size, size), images(outputs, inputs, 3, 3)
