@@ -1,12 +1,13 @@
 # make replicate   environment, then the quick study to the end
 # make test        environment, then the tests
 # make lint        style of code and workflow
+# make bench       speed and memory beside a conventional loop, half an hour on an idle machine
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: replicate test lint clean
+.PHONY: replicate test lint bench clean
 
 replicate: $(BIN)/.installed
 	snakemake --cores all
@@ -25,6 +26,9 @@ $(BIN)/.installed: pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --constraint requirements.lock torch==2.13.0
 	$(BIN)/pip install --quiet --constraint requirements.lock --editable .[workflow,dev]
 	touch $@
+
+bench: $(BIN)/.installed
+	slimming bench --output benchmarks/results/$(shell date +%Y-%m-%d).json
 
 clean:
 	rm -rf $(VENV) logs figures results/*/checkpoints results/*/records

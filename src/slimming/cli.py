@@ -121,6 +121,14 @@ def compare(options: argparse.Namespace) -> None:
         comparison.write(options.first, options.second, options.output)
 
 
+def bench(options: argparse.Namespace) -> None:
+    from slimming.bench import report
+    from slimming.study import Machine
+
+    machine = Machine(threads=options.threads, device=options.device, precision=options.precision)
+    report.bench(options.parts or report.PARTS, machine, options.output, options.small)
+
+
 def parser() -> Parser:
     """The command line, stage by stage in the order of the workflow."""
     top = Parser(
@@ -215,6 +223,14 @@ def parser() -> Parser:
     added.add_argument("first", metavar="STUDY", help="name of a study in results/, or folder of a ledger")
     added.add_argument("second", metavar="STUDY", help="the same; differences are this one minus the first")
     added.add_argument("--output", type=Path, metavar="FILE", help="also write every difference as CSV")
+
+    added = stage(bench, "measure speed and memory beside a conventional training loop")
+    added.add_argument("parts", nargs="*", metavar="PART", help="of speed, startup, planning, study; default: all")
+    added.add_argument("--threads", type=count, default=os.cpu_count(), metavar="N", help="default: all cores")
+    added.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    added.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of the engine (default: bf16)")
+    added.add_argument("--small", action="store_true", help="only to see that it runs")
+    added.add_argument("--output", type=Path, metavar="FILE", help="write JSON with the machine's description")
     return top
 
 

@@ -16,7 +16,7 @@ from slimming import data, networks
 from slimming.errors import InputError
 from slimming.networks.base import Network
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 200  # larger ones leave the caches: DenseNet-40 evaluates 500 at three quarters of the speed
 LATENCY_BATCHES = (1, 64)
 
 
@@ -29,18 +29,18 @@ def evaluate(net: nn.Module, dataset: data.Dataset) -> dict:
     mode = net.training
     net.eval()
     classes = len(dataset.classes)
-    hits, images = torch.zeros(classes, dtype=torch.int64), torch.zeros(classes, dtype=torch.int64)
-    loss = 0.0
+    hits, images = (torch.zeros(classes, dtype=torch.float64, device=dataset.test_labels.device) for _ in range(2))
+    loss = torch.zeros((), dtype=torch.float64, device=hits.device)
     for batch, labels in data.evaluation_batches(dataset, EVALUATION_BATCH):
-        logits = net(batch).float()
-        loss += nn.functional.cross_entropy(logits, labels, reduction="sum").double().item()
-        right = labels[logits.argmax(1) == labels]
-        hits += torch.bincount(right, minlength=classes).cpu()
-        images += torch.bincount(labels, minlength=classes).cpu()
+        # Convolutions follow their input's layout: half as fast again in this one, whatever layout the weights have.
+        logits = net(batch.contiguous(memory_format=torch.channels_last))
+        loss += nn.functional.cross_entropy(logits, labels, reduction="sum")
+        hits += torch.bincount(labels, (logits.argmax(1) == labels).double(), minlength=classes)
+        images += torch.bincount(labels, minlength=classes)
     net.train(mode)
     total = int(images.sum())
     per_class = [hit / count if count else None for hit, count in zip(hits.tolist(), images.tolist(), strict=True)]
-    return {"accuracy": int(hits.sum()) / total, "loss": loss / total, "accuracy_per_class": per_class}
+    return {"accuracy": int(hits.sum()) / total, "loss": loss.item() / total, "accuracy_per_class": per_class}
 
 
 def cost(net: Network, image: tuple[int, int, int]) -> dict:
