@@ -23,7 +23,7 @@ from slimming.study import parse
 
 WORKFLOW = ("Snakefile", "workflow", "profiles", "config", "src", "paper")
 CONVENTIONAL = "from slimming.bench.conventional import main; main()"
-REPEATS = 5
+REPEATS = 3
 
 
 def project(folder: Path) -> Path:

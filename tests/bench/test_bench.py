@@ -1,0 +1,92 @@
+"""The bench measures what it says, end to end; how fast anything is, is asserted nowhere."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from slimming import cli, data, methods, networks, training
+from slimming.bench import conventional, report
+from slimming.bench.speed import Team
+from slimming.bench.worker import Job
+from slimming.study import Machine, Schedule
+
+ROOT = Path(__file__).parents[2]
+
+
+def digits(folder):
+    data.prepare("digits", folder, folder / "digits.safetensors")
+    return data.load(folder / "digits.safetensors")
+
+
+def test_small_bench_runs_every_part_and_keeps_what_it_found(tmp_path):
+    output = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "slimming.cli", "bench", "--small", "--threads", "1", "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())
+    assert set(report.PARTS) < set(found)
+    assert found["provenance"]["machine"]["processor"]
+    peaks, compared, profiled = found["speed"]
+    assert all(value > 1e8 for value in peaks.values())
+    ours, theirs = (compared[loop]["images_per_second"] for loop in ("engine", "conventional"))
+    assert compared["ratio"] == pytest.approx(ours / theirs)  # of a single slice each
+    assert compared["share_of_peak"] == pytest.approx(
+        ours * compared["flops"] / max(peaks["matmul_bf16"], peaks["convolution_bf16"])
+    )
+    assert min(compared[loop]["memory"] for loop in ("engine", "conventional")) > 50e6
+    assert any("conv" in one["operation"].lower() for one in profiled["operations"])
+    (startup,), (planning,), (study,) = (found[part] for part in ("startup", "planning", "study"))
+    assert 0 < startup["help_seconds"] < startup["job_seconds"]
+    assert planning["jobs"] > 200
+    assert study["ratio"] == study["conventional"] / study["engine"]
+    assert f"{study['ratio']:.2f}x" in done.stdout
+
+
+@pytest.mark.parametrize("loop", ["engine", "conventional"])
+def test_worker_trains_as_long_as_it_is_asked_to(loop):
+    job = Job(loop=loop, network="vgg11", width=0.0625, image_size=8, machine=Machine())
+    with Team(job, 2) as team:
+        longer, shorter = team.slice(0.4), team.slice(0)
+        workers = team.workers
+        assert shorter["images_per_second"] > 0
+        assert longer["memory"] <= shorter["memory"]  # the peak since the start
+    assert [worker.returncode for worker in workers] == [0, 0]
+
+
+def test_conventional_training_learns_and_fills_the_same_history(tmp_path):
+    dataset, outcomes = digits(tmp_path), {}
+    for name, train in (("conventional", conventional.train), ("engine", training.train)):
+        torch.manual_seed(0)
+        net = networks.build("vgg11", in_channels=1, width=0.125)
+        method = methods.get("l1", lam=1e-3)
+        outcomes[name] = train(net, dataset, Schedule(epochs=4), method, 1, 4, tmp_path / name, "test").history
+    ours, theirs = outcomes["engine"], outcomes["conventional"]
+    assert list(ours) == list(theirs)
+    assert ours["lr"] == theirs["lr"]
+    assert ours["test_accuracy"][-1] == pytest.approx(theirs["test_accuracy"][-1], abs=0.05)
+    assert theirs["test_accuracy"][-1] > 0.9
+    assert theirs["accuracy"][-1] == pytest.approx(ours["accuracy"][-1], abs=0.05)
+
+
+def test_conventional_batches_are_the_augmented_images(tmp_path):
+    dataset = digits(tmp_path)
+    images, labels = next(iter(conventional.training_batches(dataset, 1437)))
+    assert images.shape == (1437, 1, 8, 8)
+    assert labels.bincount().tolist() == dataset.train_labels.bincount().tolist()
+    ours = torch.cat([batch for batch, _ in data.batches(dataset, 500, 1, 0)])
+    assert images.mean().item() == pytest.approx(ours.mean().item(), abs=0.02)
+    assert images.std().item() == pytest.approx(ours.std().item(), abs=0.02)
+
+
+def test_unknown_part_and_wrong_folder_are_refused_in_one_line(capsys, tmp_path, monkeypatch):
+    assert cli.main(["bench", "sped"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "slimming: error: unknown part of the bench 'sped': did you mean 'speed'?"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "startup"]) == 2
+    assert "no Snakefile here: run this in the project's folder" in capsys.readouterr().err
