@@ -10,7 +10,7 @@ import pytest
 from slimming import cli, tensorfile
 from slimming.errors import InputError, SlimmingError
 
-STAGES = ["prepare", "train", "prune", "finetune", "scratch", "measure", "ledger", "claims", "page", "compare"]
+STAGES = ["prepare", "train", "prune", "finetune", "scratch", "measure", "ledger", "claims", "page", "compare", "bench"]
 FILES = ["--data", "d", "--checkpoints", "c", "--records", "r"]
 
 

@@ -119,10 +119,11 @@ def test_penalty_drives_scaling_factors_down(tmp_path):
     assert means["l1"] < 0.8 * means["none"]
 
 
-def test_loss_that_is_not_finite_stops_with_the_epochs_before(tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_loss_that_is_not_finite_stops_with_the_epochs_before(precision, tmp_path):
     schedule = Schedule(epochs=3, batch_size=16, lr=1e30)
     with pytest.raises(training.DivergedError, match="not finite in epoch 1 of 3") as caught:
-        engine(build("vgg11"), pictures(), methods.get("none"), 3, tmp_path / "resume", schedule)
+        engine(build("vgg11"), pictures(), methods.get("none"), 3, tmp_path / "resume", schedule, precision=precision)
     assert caught.value.history["loss"] == []
 
 

@@ -31,9 +31,8 @@ class Conv2d(nn.Conv2d):
 def norm_relu(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """relu(norm(x)), (N, C, H, W) -> the same."""
     y = norm(x)
-    return (
-        _IntegerReLU.apply(y) if norm.training and _tricky(x) else torch.relu_(y)
-    )  # BatchNorm does not need its output
+    in_place = _IntegerReLU.apply if norm.training and _tricky(x) else torch.relu_
+    return in_place(y)  # BatchNorm needs its input for the gradient, not its output
 
 
 def _tricky(x: Tensor) -> bool:
@@ -43,7 +42,8 @@ def _tricky(x: Tensor) -> bool:
 class _IntegerReLU(torch.autograd.Function):
     """ReLU in place on bfloat16 read as int16, forward and backward: 7 and 2 times as fast, and the same bits.
 
-    A negative number is a negative integer. torch computes bfloat16 by way of float32, but integers directly.
+    A negative number is a negative integer. torch computes bfloat16 by way of float32, but integers directly. Half of
+    all NaNs become 0, the sign decides: a training that diverges shows it in its weights, which training checks.
     """
 
     @staticmethod

@@ -26,6 +26,7 @@ CHECKPOINTS = f"{RESULTS}/checkpoints"
 RECORDS = f"{RESULTS}/records"
 LOGS = f"logs/{STUDY.name}"
 FIGURES = f"figures/{STUDY.name}"
+GPU = int(STUDY.device == "cuda")  # of a job that computes with a network
 LATEXMK = shutil.which("latexmk")
 
 # A run's settings reach its job on the command line, and records carry them on: these files decide no number.

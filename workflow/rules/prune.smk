@@ -22,7 +22,7 @@ rule prune:
     resources:
         mem_mb=4000,
         runtime=120,
-        gpu=0,
+        gpu=GPU,
     params:
         code=code("prune"),
         ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
@@ -52,7 +52,7 @@ rule finetune:
     resources:
         mem_mb=4000,
         runtime=1440,
-        gpu=0,
+        gpu=GPU,
     params:
         code=code("finetune"),
         epochs=f"--epochs {STUDY.finetune.epochs}" if STUDY.finetune.epochs else "",

@@ -14,7 +14,7 @@ rule train:
     resources:
         mem_mb=4000,
         runtime=1440,
-        gpu=0,
+        gpu=GPU,
     params:
         code=code("train"),
         run=lambda wildcards: RUNS[wildcards.run].settings(),

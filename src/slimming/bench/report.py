@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -57,13 +59,9 @@ def bench(parts: Sequence[str], machine: Machine, output: Path | None, small: bo
 
 
 def _speed(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
-    import torch
-
-    from slimming import networks
     from slimming.bench import speed
-    from slimming.measure import macs
 
-    peaks = speed.peaks(machine, scale.seconds)
+    peaks = _apart(speed.peaks, machine, scale.seconds)
     yield "peak, GFLOP/s: " + ", ".join(f"{name} {value / 1e9:.0f}" for name, value in peaks.items()), peaks
     peak = max(value for name, value in peaks.items() if name.endswith(machine.precision))
     alone = machine.model_copy(update={"threads": 1})
@@ -72,9 +70,7 @@ def _speed(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
         layouts = [(1, alone), (8, alone)]
     for name in scale.networks:
         for width in scale.widths:
-            net = networks.build(name, num_classes=10, width=width)
-            flops = 6 * macs(net, (3, scale.image_size, scale.image_size))  # forward, and twice that backward
-            del net
+            flops = _apart(speed.flops, name, width, scale.image_size)
             for team, each in layouts:
                 row = speed.compare(name, width, scale.image_size, team, each, scale.seconds, scale.repeats)
                 theirs, ours = row["conventional"], row["engine"]
@@ -86,10 +82,15 @@ def _speed(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
                     f"memory {theirs['memory'] / 2**20:.0f} -> {ours['memory'] / 2**20:.0f} MiB",
                     row,
                 )
-            operations = speed.profile(name, width, scale.image_size, alone)
+            operations = _apart(speed.profile, name, width, scale.image_size, alone)
             most = ", ".join(f"{one['operation'].removeprefix('aten::')} {one['share']:.0%}" for one in operations[:5])
             yield f"{'':10} time goes to {most}", {"network": name, "width": width, "operations": operations}
-    torch.set_num_threads(machine.threads)
+
+
+def _apart(function: Callable, *arguments: Any) -> Any:
+    """The function's result from a process of its own, so that this one stays as it is for those started later."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def _startup(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:

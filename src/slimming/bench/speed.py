@@ -11,7 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from slimming.bench.worker import Job
+from slimming import data, networks
+from slimming.bench.worker import Job, dataset
+from slimming.engine import Differentiation, set_up
+from slimming.measure import macs
+from slimming.parameters import FlatParameters
 from slimming.study import Machine, Schedule
 
 SIDE = 2048  # of the square matrices whose product is the machine's peak
@@ -115,14 +119,15 @@ def _summary(slices: Sequence[dict]) -> dict:
     }
 
 
+def flops(network: str, width: float, image_size: int) -> int:
+    """Floating point operations of convolutions and linear layers for one image in training."""
+    net = networks.build(network, num_classes=10, width=width)
+    return 6 * macs(net, (3, image_size, image_size))  # two each, forward, and twice that backward
+
+
 def profile(network: str, width: float, image_size: int, machine: Machine, steps: int = 3) -> list[dict]:
     """Where the engine's time goes: {operation, share, calls} of the operations that take most, of their own time."""
     from torch.profiler import ProfilerActivity
-
-    from slimming import data, networks
-    from slimming.bench.worker import dataset
-    from slimming.engine import Differentiation, set_up
-    from slimming.parameters import FlatParameters
 
     set_up(machine)
     net = networks.build(network, num_classes=10, width=width).to(machine.device, memory_format=torch.channels_last)

@@ -62,8 +62,7 @@ class Slices:
             return
         self.wait()
         seconds = time.perf_counter() - self.begin
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"steps": self.steps, "seconds": seconds, "memory": memory}), flush=True)
+        print(json.dumps({"steps": self.steps, "seconds": seconds, "memory": peak_memory()}), flush=True)
         self._next()
 
     def _next(self) -> None:
@@ -72,6 +71,16 @@ class Slices:
             os._exit(0)  # in the midst of a training, with nothing to save
         self.steps, self.begin = 0, time.perf_counter()
         self.end = self.begin + float(line)
+
+
+def peak_memory() -> int:
+    """The most memory that this process ever held, in bytes."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Linux's ru_maxrss begins with what the parent held when it started this process.
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ class Part:
 class Step:
     """One step of a training as a method sees it. Tensors are the training's own.
 
-    net         the network in training; its parameters are views of the parts
+    net         the network in training; its parameters are views of the parts (in bfloat16 convolutions have copies)
     gamma       scaling factors of all prunable channels, in the order of networks.prunable
     shift       shifts of the same channels, in the same order
     weights     weights of all convolutions and linear layers
