@@ -78,7 +78,7 @@ def _speed(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
                 yield (
                     f"{name:10} width {width:<5g} {team} job(s) of {each.threads} thread(s): "
                     f"{theirs['images_per_second']:7.0f} -> {ours['images_per_second']:7.0f} images/s = "
-                    f"{row['ratio']:.2f}x, {row['share_of_peak']:4.0%} of peak, "
+                    f"{row['ratio']:.2f}x ({row['cpu_ratio']:.2f}x a CPU second), {row['share_of_peak']:4.0%} of peak, "
                     f"memory {theirs['memory'] / 2**20:.0f} -> {ours['memory'] / 2**20:.0f} MiB",
                     row,
                 )

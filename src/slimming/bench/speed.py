@@ -68,12 +68,15 @@ class Team:
             worker.wait()
 
     def slice(self, seconds: float) -> dict:
-        """Train together for some seconds: images a second of all, and the memory of one in bytes."""
+        """Train together for some seconds: images a second of all, images a CPU second, memory of one in bytes."""
         for worker in self.workers:
             print(seconds, file=worker.stdin, flush=True)
         done = [json.loads(line) for line in self._answers()]
         rate = sum(one["steps"] * Schedule().batch_size / one["seconds"] for one in done)
-        return {"images_per_second": rate, "memory": max(one["memory"] for one in done)}
+        images = sum(one["steps"] for one in done) * Schedule().batch_size
+        per_cpu_second = images / sum(one["cpu_seconds"] for one in done)
+        memory = max(one["memory"] for one in done)
+        return {"images_per_second": rate, "images_per_cpu_second": per_cpu_second, "memory": memory}
 
     def _answers(self) -> Iterator[str]:
         for worker in self.workers:
@@ -88,6 +91,8 @@ def compare(
 ) -> dict:
     """Median, least and most images a second of both loops, `repeats` slices each in turn, and their ratio.
 
+    The ratio in images a CPU second tells the same of jobs of one thread, and a busy machine changes it little.
+
     team: jobs at a time. Both loops run with the same threads and device; the precision is the engine's alone.
     """
     jobs = {
@@ -101,12 +106,13 @@ def compare(
             for loop, made in slices.items():
                 made.append(teams[loop].slice(seconds))
     found = {loop: _summary(made) for loop, made in slices.items()}
-    ratios = [
-        ours["images_per_second"] / theirs["images_per_second"]
-        for theirs, ours in zip(slices["conventional"], slices["engine"], strict=True)
-    ]
+    pairs = [*zip(slices["engine"], slices["conventional"], strict=True)]
+    ratios = {
+        name: statistics.median(ours[rate] / theirs[rate] for ours, theirs in pairs)
+        for name, rate in (("ratio", "images_per_second"), ("cpu_ratio", "images_per_cpu_second"))
+    }
     setting = {"network": network, "width": width, "jobs": team, **machine.model_dump()}
-    return setting | found | {"ratio": statistics.median(ratios)}
+    return setting | found | ratios
 
 
 def _summary(slices: Sequence[dict]) -> dict:
@@ -115,6 +121,7 @@ def _summary(slices: Sequence[dict]) -> dict:
         "images_per_second": statistics.median(rates),
         "least": min(rates),
         "most": max(rates),
+        "images_per_cpu_second": statistics.median(made["images_per_cpu_second"] for made in slices),
         "memory": max(made["memory"] for made in slices),
     }
 

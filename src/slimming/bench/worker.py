@@ -3,7 +3,7 @@
     python -m slimming.bench.worker '{"loop": "engine", "network": "vgg19", ...}'
 
 Says "ready", then for every line on its input that holds a number trains that many seconds and answers with a line of
-JSON: steps, seconds, and the peak of its memory so far. Ends with its input.
+JSON: steps, seconds, CPU seconds, and the peak of its memory so far. Ends with its input.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Slices:
     steps: int = 0
     end: float = 0.0
     begin: float = 0.0
+    cpu_begin: float = 0.0
     wait: Callable[[], None] = field(default=lambda: None)
 
     def tick(self) -> None:
@@ -61,15 +62,16 @@ class Slices:
         if now < self.end:
             return
         self.wait()
-        seconds = time.perf_counter() - self.begin
-        print(json.dumps({"steps": self.steps, "seconds": seconds, "memory": peak_memory()}), flush=True)
+        seconds, cpu_seconds = time.perf_counter() - self.begin, time.process_time() - self.cpu_begin
+        made = {"steps": self.steps, "seconds": seconds, "cpu_seconds": cpu_seconds, "memory": peak_memory()}
+        print(json.dumps(made), flush=True)
         self._next()
 
     def _next(self) -> None:
         line = sys.stdin.readline()
         if not line:
             os._exit(0)  # in the midst of a training, with nothing to save
-        self.steps, self.begin = 0, time.perf_counter()
+        self.steps, self.begin, self.cpu_begin = 0, time.perf_counter(), time.process_time()
         self.end = self.begin + float(line)
 
 
