@@ -22,7 +22,7 @@ def imported(*arguments):
 
 @pytest.fixture(scope="module")
 def work(prepared, tmp_path_factory):
-    work = Work(tmp_path_factory.mktemp("imports"), prepared)
+    work = Work(tmp_path_factory.mktemp("imports"), prepared, scratch={})
     work.modules = {stage: imported(*getattr(work, stage)()) for stage in ("train", "prune", "finetune")}
     return work
 

@@ -82,7 +82,7 @@ rule scratch:
     resources:
         mem_mb=4000,
         runtime=1440,
-        gpu=0,
+        gpu=GPU,
     params:
         code=code("scratch"),
         budget=lambda wildcards: BUDGETS[wildcards.stage],

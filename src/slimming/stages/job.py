@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from slimming import checkpoints, data, engine, measure, methods, records, sources, study, tensorfile, training
 from slimming.errors import InputError
 from slimming.networks.base import Network
