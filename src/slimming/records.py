@@ -48,6 +48,8 @@ from slimming.errors import InputError
 SCHEMA = 1
 STAGES = ("trained", "pruned", "compensated", "finetuned", "scratch", "scratch-compute")
 UNTRAINED = ("pruned", "compensated")  # these have no epochs
+PARENTS = dict.fromkeys(("pruned", "compensated"), "trained")  # what a stage's network is made from
+PARENTS |= dict.fromkeys(("finetuned", "scratch", "scratch-compute"), "pruned")
 BUDGETS = {"epochs": "scratch", "compute": "scratch-compute"}  # what training from scratch has as much of
 PACKAGES = ("slimming", "torch", "numpy", "safetensors")
 

@@ -25,6 +25,8 @@ def _make(folder: Path, records_too: bool = True) -> Path:
         networks=("vgg19", "resnet20"),
         methods=("none", "l1", "lp-0.75", "tl1-1"),
         seeds=(1, 2),
+        scratch=(0.4,),
+        compensate=True,
     )
     directory = folder / "results" / "synthetic"
     ledger.write("synthetic", paths, directory)
@@ -106,6 +108,20 @@ def test_the_recorded_command_is_shown_and_without_records_one_that_follows_from
         assert [str(options.checkpoints), str(options.records)] == [
             folder.format(k) for k in ("checkpoints", "records")
         ]
+
+
+@pytest.mark.parametrize("stage", records.STAGES)
+def test_the_command_of_every_stage_makes_that_stage(stage, written):
+    measured = ledger.read(written / "ledger.csv").query("stage == @stage and method == 'none'").iloc[0].to_dict()
+    arguments = shlex.split(page.command("synthetic", measured, {}))[1:]
+    if stage == "trained":  # takes settings, which are tested above
+        assert arguments[0] == "train"
+        return
+    options = cli.parser().parse_args(arguments)
+    assert options.checkpoint.stem == records.stem(records.PARENTS[stage], measured["ratio"])
+    asked = vars(options)
+    assert records.BUDGETS.get(asked.get("budget")) == (stage if stage.startswith("scratch") else None)
+    assert asked.get("compensate", False) == (stage == "compensated")
 
 
 def test_a_record_made_after_the_ledger_is_not_taken_for_its_source(tmp_path):

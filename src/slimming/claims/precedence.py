@@ -27,11 +27,13 @@ NOT_COMMITTED = "not committed"
 
 
 class Precedence(NamedTuple):
-    """What came first, and the commits it follows from as "hash, date": of the rules, of the ledger; `measured` by."""
+    """What came first, and the commits it follows from as "hash, date": of the rules, and of the code that `measured`.
+
+    The commit that holds the ledger is not shown: a page made before it could not be made again byte for byte after.
+    """
 
     first: str
     rules: str
-    ledger: str
     measured: str
 
     @property
@@ -50,7 +52,7 @@ def of(claims_file: str | os.PathLike, ledger_dir: str | os.PathLike) -> Precede
         first = UNKNOWN
     else:
         first = _first(repository, rules, measured, held)
-    return Precedence(first, *(_shown(repository, commits) for commits in ([rules], [held], measured)))
+    return Precedence(first, _shown(repository, [rules]), _shown(repository, measured))
 
 
 def _first(repository: Path, rules: str, measured: list[str], held: str) -> str:

@@ -22,7 +22,8 @@ from slimming.schema import KEY
 RESULTS = Path("results")
 CELL = [column for column in KEY if column != "seed"]
 WHERE = ["dataset", "network", "method"]
-SHOWN = {name: table for name, table in tables.TABLES.items() if table.measure != "difference"}
+WITHIN = ("difference", "gain")  # are themselves differences within a study
+SHOWN = {name: table for name, table in tables.TABLES.items() if table.measure not in WITHIN}
 SAME = "same"
 UNITS = {"accuracy": "percentage points"}  # of differences; all others are in per cent of the first study
 
@@ -138,9 +139,8 @@ def _left_out(first: str | os.PathLike, second: str | os.PathLike) -> Iterator[s
 
 
 def _title(table: tables.Table) -> str:
-    words = {"pruned": "right after pruning", "finetuned": "after fine-tuning"}[table.stage]
     name = table.title.partition(" (")[0]
-    return f"{name}, {words}: difference in {UNITS.get(table.measure, 'per cent')}"
+    return f"{name}, {style.STAGES[table.stage]}: difference in {UNITS.get(table.measure, 'per cent')}"
 
 
 def _wide(cells: pd.DataFrame) -> str:

@@ -38,14 +38,6 @@ METADATA = {
     "svg": {"Date": None, "Creator": None},
 }
 
-STAGES = {
-    "pruned": "right after pruning",
-    "compensated": "compensated",
-    "finetuned": "after fine-tuning",
-    "scratch": "scratch, same epochs",
-    "scratch-compute": "scratch, same compute",
-}
-
 
 def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
     """Draw FIGURES for every data set of the ledger in `ledger_dir` as svg, pdf and png (300 dpi).
@@ -225,11 +217,11 @@ def _dodge(cells: pd.DataFrame) -> dict[str, float]:
 
 
 def _stages(cells: pd.DataFrame) -> list[str]:
-    return [stage for stage in STAGES if (cells["stage"] == stage).any()]
+    return [stage for stage in records.STAGES[1:] if (cells["stage"] == stage).any()]
 
 
 def _accuracy_labels(stages: Sequence[str]) -> list[str]:
-    return [f"Accuracy (%)\n{STAGES[stage]}" for stage in stages]
+    return [f"Accuracy (%)\n{style.STAGES[stage]}" for stage in stages]
 
 
 def _align(axes: Panels, stages: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ from slimming.claims import precedence, statistics
 from slimming.reporting import style, tables, verdicts
 from slimming.schema import KEY, RUN, TABLES, at
 
-STAGES = {"trained": "Before pruning", "pruned": "Right after pruning", "finetuned": "After fine-tuning"}
+STAGES = {stage: words[0].upper() + words[1:] for stage, words in style.STAGES.items()}
 PANEL = ["dataset", "network", "method"]  # what settings.csv tells apart
 LOG = ["epoch", "lr", "loss", "accuracy", "test_loss", "test_accuracy"]
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -83,6 +83,7 @@ def write(
             "labels": labels,
             "looks": looks,
             "stages": STAGES,
+            "parents": records.PARENTS,
             "made": made,
             "settings": {"/".join(panel): values for panel, values in asked.items()},
         },
@@ -117,7 +118,7 @@ def evidence(ledger_dir: Path, row: Mapping, shared: Mapping, page_dir: Path) ->
 def command(study: str, row: Mapping, settings: Mapping[str, str]) -> str:
     """The command line that makes a row of the ledger again, with files where the workflow has them.
 
-    `settings` are the row's in settings.csv. Pruning starts from the trained network, fine-tuning from the pruned one.
+    `settings` are the row's in settings.csv.
     """
     folder = PurePosixPath(row["record"]).parent.as_posix()
     own = f"records/{_run(row)}"
@@ -126,11 +127,13 @@ def command(study: str, row: Mapping, settings: Mapping[str, str]) -> str:
     if row["stage"] == "trained":
         run = {"study": study, "method_slug": row["method"]} | {key: row[key] for key in ("dataset", "network", "seed")}
         stage = ["train", json.dumps(_nested(settings) | run, sort_keys=True)]
-    elif row["stage"] == "pruned":
-        stage = ["prune", f"{checkpoints}/{records.stem('trained')}.safetensors", "--ratios", f"{row['ratio']:g}"]
     else:
-        pruned = records.stem("pruned", row["ratio"])
-        stage = ["finetune", f"{checkpoints}/{pruned}.safetensors", "--epochs", str(row["epochs"])]
+        parent = f"{checkpoints}/{records.stem(records.PARENTS[row['stage']], row['ratio'])}.safetensors"
+        budgets = {stage: ["scratch", parent, "--budget", budget] for budget, stage in records.BUDGETS.items()}
+        prune = ["prune", parent, "--ratios", f"{row['ratio']:g}"]
+        others = {"pruned": prune, "compensated": [*prune, "--compensate"]}
+        others["finetuned"] = ["finetune", parent, "--epochs", str(row["epochs"])]
+        stage = (others | budgets)[row["stage"]]
     files = ["--data", f"data/prepared/{row['dataset']}{size}.safetensors"]
     return shlex.join(["slimming", *stage, *files, "--checkpoints", checkpoints, "--records", folder])
 

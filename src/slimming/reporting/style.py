@@ -28,9 +28,17 @@ FAMILIES = {
     "scad": Family(r"SCAD ($a={}$)", "#cc79a7", "P"),
     "vcp": Family("VCP", "#882255", "X"),
     "swd": Family("SWD ({})", "#56b4e9", "h"),
+    "swd-parameters": Family("SWD of parameters ({})", "#661100", "<"),
     "swd-weights": Family("SWD of weights ({})", "#332288", "p"),
     "random": Family("random", "#999933", "d"),
-    "scratch": Family("from scratch", "#661100", "<"),
+}
+STAGES = {  # in the order of records.STAGES
+    "trained": "before pruning",
+    "pruned": "right after pruning",
+    "compensated": "pruned and compensated",
+    "finetuned": "after fine-tuning",
+    "scratch": "from scratch, same epochs",
+    "scratch-compute": "from scratch, same compute",
 }
 PROXIMAL = "proximal-"  # a penalty's other training: its colour and marker, and dashes of its own
 # For methods that are not in the table; Paul Tol's muted palette, where it differs from those above.

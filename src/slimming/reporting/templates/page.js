@@ -71,11 +71,12 @@ function showRecord(id) {
   slot("title").focus();
 }
 
-// What a stage starts from is made by the stage before it.
-const ancestors = (row) => page.rows
-  .filter((other) => other.run === row.run && (other.stage === "trained" || other.ratio === row.ratio))
-  .filter((other) => stages.indexOf(other.stage) <= stages.indexOf(row.stage))
-  .sort((one, other) => stages.indexOf(one.stage) - stages.indexOf(other.stage));
+// A row and what it was made from, the trained network first.
+const ancestors = (row) => {
+  const parent = page.rows.find((other) => other.run === row.run && other.stage === page.parents[row.stage]
+    && (other.stage === "trained" || other.ratio === row.ratio));
+  return parent ? [...ancestors(parent), row] : [row];
+};
 
 const folded = (command) => command.replaceAll(" --", " \\\n  --");
 
