@@ -1,4 +1,4 @@
-"""The page about adding a method shows code that works."""
+"""The page on how to add a method shows code that works."""
 
 import re
 from pathlib import Path
