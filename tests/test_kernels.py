@@ -52,7 +52,9 @@ def test_integer_relu_has_the_bits_of_relu():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("training", [True, False])
-def test_norm_relu_is_relu_of_the_norm(dtype, training):
+@pytest.mark.parametrize("large", [0, 10**9])
+def test_norm_relu_is_relu_of_the_norm(dtype, training, large, monkeypatch):
+    monkeypatch.setattr(kernels, "LARGE", large)
     x, norm, other = images(4, 8, 5, 5, dtype=dtype), nn.BatchNorm2d(8), nn.BatchNorm2d(8)
     made = run(lambda x: kernels.norm_relu(norm.train(training), x), x)
     plain = run(lambda x: torch.relu(other.train(training)(x)), x)

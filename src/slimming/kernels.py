@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-# Where a 3x3 convolution is one matrix product. Forward: on maps of at most TINY pixels, or SMALL with WIDE outputs.
-# Backward: on SMALL maps, or with NARROW times fewer outputs than inputs.
+# Where a 3x3 convolution is one matrix product. Backward: on maps of at most SMALL pixels, or with NARROW times fewer
+# outputs than inputs. Forward too: on TINY maps, or on SMALL ones with WIDE outputs.
 TINY, SMALL, WIDE, NARROW = 4, 16, 512, 8
+LARGE = 2**18  # elements; of fewer an operation costs less than calling Python in its backward pass
 
 
 class Conv2d(nn.Conv2d):
@@ -23,7 +24,8 @@ class Conv2d(nn.Conv2d):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x = x.to(weight.dtype)
         bias = None if bias is None else bias.to(weight.dtype)
-        if self.training and _tricky(x) and self.kernel_size == (3, 3) and self.stride == (1, 1) and bias is None:
+        plain_3x3 = self.kernel_size == (3, 3) and self.stride == (1, 1) and bias is None
+        if self.training and _tricky(x) and plain_3x3 and _product_pays(x, weight):
             return _Convolution.apply(x, weight)
         return super()._conv_forward(x, weight, bias)
 
@@ -31,12 +33,18 @@ class Conv2d(nn.Conv2d):
 def norm_relu(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """relu(norm(x)), (N, C, H, W) -> the same."""
     y = norm(x)
-    in_place = _IntegerReLU.apply if norm.training and _tricky(x) else torch.relu_
+    integer = norm.training and _tricky(x) and x.numel() >= LARGE
+    in_place = _IntegerReLU.apply if integer else torch.relu_
     return in_place(y)  # BatchNorm needs its input for the gradient, not its output
 
 
 def _tricky(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16 and x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _product_pays(x: Tensor, weight: Tensor) -> bool:
+    outputs, inputs = weight.shape[:2]
+    return _pixels(x) <= SMALL or inputs >= NARROW * outputs
 
 
 class _IntegerReLU(torch.autograd.Function):
@@ -78,17 +86,6 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         outputs, inputs = weight.shape[:2]
-        if _pixels(x) > SMALL and inputs < NARROW * outputs:
-            wanted = [*ctx.needs_input_grad, False]
-            geometry = (
-                [1, 1],
-                [1, 1],
-                [1, 1],
-                False,
-                [0, 0],
-                1,
-            )  # stride, padding, dilation, transposed, its padding, groups
-            return torch.ops.aten.convolution_backward(gradient, x, weight, None, *geometry, wanted)[:2]
         # y[p] = sum_t w[t] x[p + t], so dx[p] = sum_t w[t]' dy[p - t] and dw[t] = sum_p dy[p - t] x[p]'.
         unfolded = _unfold(gradient)
         turned = weight.flip(2, 3).permute(2, 3, 0, 1).flatten(0, 2)
