@@ -35,10 +35,10 @@ FAMILIES = {
 STAGES = {  # in the order of records.STAGES
     "trained": "before pruning",
     "pruned": "right after pruning",
-    "compensated": "pruned and compensated",
+    "compensated": "compensated",
     "finetuned": "after fine-tuning",
-    "scratch": "from scratch, same epochs",
-    "scratch-compute": "from scratch, same compute",
+    "scratch": "scratch, same epochs",
+    "scratch-compute": "scratch, same compute",
 }
 PROXIMAL = "proximal-"  # a penalty's other training: its colour and marker, and dashes of its own
 # For methods that are not in the table; Paul Tol's muted palette, where it differs from those above.
