@@ -37,8 +37,8 @@ STAGES = {  # in the order of records.STAGES
     "pruned": "right after pruning",
     "compensated": "compensated",
     "finetuned": "after fine-tuning",
-    "scratch": "scratch, same epochs",
-    "scratch-compute": "scratch, same compute",
+    "scratch": "scratch (epochs)",
+    "scratch-compute": "scratch (compute)",
 }
 PROXIMAL = "proximal-"  # a penalty's other training: its colour and marker, and dashes of its own
 # For methods that are not in the table; Paul Tol's muted palette, where it differs from those above.
