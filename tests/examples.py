@@ -40,9 +40,9 @@ def pictures(count=200, channels=3, size=12, padding=1):
     )  # fmt: skip
 
 
-def step(net: Network, number: int = 0, steps: int = 10, lr: float = 0.1) -> Step:
-    """Step `number` of a training of `net`; the network's parameters become views of the step's parts."""
-    parts = FlatParameters(net).parts
+def step(net: Network, number: int = 0, steps: int = 10, lr: float = 0.1, flat: FlatParameters | None = None) -> Step:
+    """Step `number` of a training of `net`; the network's parameters become, or are, views of `flat`."""
+    parts = (flat or FlatParameters(net)).parts
     generator = torch.Generator().manual_seed(number)
     return Step(net, parts["gamma"], parts["shift"], parts["weights"], 0.9, 1e-4, steps, generator, number, lr)
 

@@ -6,6 +6,7 @@ import torch
 from examples import SMALL, pictures, step
 from slimming import cli, methods, networks, pruning, records, training
 from slimming.errors import InputError
+from slimming.parameters import FlatParameters
 from slimming.study import Schedule
 from tiny import Work
 
@@ -75,7 +76,8 @@ def test_training_is_finite_and_resumes_with_the_same_bits(name, network, finish
 def test_hooks_keep_gradients_finite(name, network):
     """At the first and the last step, whatever the factors are: none, tiny, huge."""
     net = build(network).to(memory_format=torch.channels_last)
-    method, at = methods.get(name), step(net)
+    flat = FlatParameters(net)
+    method, at = methods.get(name), step(net, flat=flat)
     method.prepare(at)
     for number in (0, at.steps - 1):
         at.number = number
@@ -83,9 +85,11 @@ def test_hooks_keep_gradients_finite(name, network):
         method.before_step(at)
         images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(number))
         (net(images).square().mean() + method.loss(at)).backward()
+        flat.collect()
         method.add_gradient(at)
         for part in (at.gamma, at.shift, at.weights):
             assert torch.isfinite(part.gradient).all()
+            assert part.gradient.any()
         method.after_step(at)
         for part in (at.gamma, at.shift, at.weights):
             assert torch.isfinite(part.values).all()

@@ -11,6 +11,7 @@ from slimming import methods, networks
 from slimming.errors import InputError
 from slimming.methods.base import Part, Step
 from slimming.methods.variational import divergence, divergence_gradient
+from slimming.parameters import FlatParameters
 
 WIDTHS = st.floats(1e-2, 2)
 MEANS = st.floats(-2, 2)
@@ -49,12 +50,14 @@ def test_one_step_descends_the_stated_objective():
     kl, lr, images = 0.01, 0.1, torch.randn(16, 3, 8, 8)
     net = randomised("resnet20").train()
     reference = randomised("resnet20").train()
-    method, at = methods.get("vcp", kl=kl, sigma=0.2), step(net)
+    flat = FlatParameters(net)
+    method, at = methods.get("vcp", kl=kl, sigma=0.2), step(net, flat=flat)
     at.gamma.values.abs_().add_(0.1)
     reference.load_state_dict(net.state_dict())
     method.prepare(at)
     method.before_step(at)
     net(images).square().mean().backward()
+    flat.collect()
     method.add_gradient(at)
 
     mean = at.gamma.values.clone().requires_grad_()
