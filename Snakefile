@@ -38,6 +38,7 @@ rule all:
 
 
 onsuccess:
+    forget_states()
     print(
         f"{STUDY.name}: ledger in {RESULTS}, tables in {RESULTS}/tables, figures in {FIGURES}, verdicts in {RESULTS}/report.html"
     )

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from slimming import cli, records, tensorfile
+from slimming.code import closure
 from slimming.errors import InputError
 from slimming.methods.base import Method
 from tiny import SLIMMING, Work, slimming
@@ -39,9 +40,8 @@ def test_a_run_killed_several_times_ends_with_the_bits_of_one_never_killed(prepa
     resume, kills = broken.checkpoints / "trained.resume", []
     for wanted in ((-1, 0), (1, 60), (3, 30)):
         after = max([wanted, *kills])
-        if kill(broken.train(), resume, after):
+        if kill(broken.train(), resume, after) and not (broken.checkpoints / "trained.safetensors").exists():
             kills.append(position(resume))
-            assert not (broken.checkpoints / "trained.safetensors").exists()
             assert not broken.records.exists()
     assert len(kills) >= 2
     assert kills == sorted(set(kills))
@@ -49,7 +49,29 @@ def test_a_run_killed_several_times_ends_with_the_bits_of_one_never_killed(prepa
     assert f"continuing at epoch {kills[-1][0] + 1}, step {kills[-1][1] + 1}" in done.stderr
     assert broken.checkpoint("trained") == whole.checkpoint("trained")
     assert broken.record("trained")["history"] == whole.record("trained")["history"]
-    assert [path.name for path in broken.checkpoints.iterdir()] == ["trained.safetensors"]
+    assert {path.name for path in broken.checkpoints.iterdir()} == {"trained.safetensors", "trained.resume"}
+
+
+def test_a_finished_training_that_is_sent_again_goes_on_until_it_is_pruned(made, prepared, tmp_path, capsys):
+    """As by a Snakemake that has not learned that it finished, and has removed what it made."""
+    work = Work(tmp_path, prepared)
+    for stage, text in (("first", ""), ("again", "continuing at epoch"), ("after pruning", "")):
+        for made_file in [*work.checkpoints.glob("*.safetensors"), *work.records.glob("*.json")]:
+            made_file.unlink()
+        assert cli.main(work.train()) == 0
+        assert ("continuing at epoch" in capsys.readouterr().err) == bool(text), stage
+        assert work.checkpoint("trained") == made.checkpoint("trained")
+        if stage == "again":
+            assert cli.main(work.prune()) == 0
+            assert not list(work.checkpoints.glob("*.resume"))
+
+
+def test_a_training_does_not_go_on_with_other_code(prepared, tmp_path, monkeypatch, capsys):
+    work = Work(tmp_path, prepared)
+    assert cli.main(work.train()) == 0
+    monkeypatch.setattr("slimming.code.closure", lambda *modules: [*closure(*modules), "src/slimming/training.py 0"])
+    assert cli.main(work.train()) == 0
+    assert "saved by a run with other settings" in capsys.readouterr().err
 
 
 def test_an_interrupted_fine_tuning_goes_on_with_the_same_bits(made, again, monkeypatch, capsys):

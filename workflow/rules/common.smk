@@ -1,14 +1,12 @@
 # What the rules share: the study, where its products lie, and which package files a job depends on.
-import ast
-import functools
 import gc
-import hashlib
 import re
 import shutil
 import sys
 from pathlib import Path
 
-from slimming import methods, networks, records as record_files, study as studies
+from slimming import costs, records as record_files, study as studies
+from slimming.code import closure, kind
 from slimming.errors import InputError
 from slimming.schema import TABLES as LEDGER_TABLES
 
@@ -29,62 +27,37 @@ FIGURES = f"figures/{STUDY.name}"
 GPU = int(STUDY.device == "cuda")  # of a job that computes with a network
 LATEXMK = shutil.which("latexmk")
 
-# A run's settings reach its job on the command line, and records carry them on: these files decide no number.
-CARRIERS = {"cli.py", "errors.py", "records.py", "study.py"}
-
-
-@functools.cache
-def closure(*modules, templates=()):
-    """The package files that `modules` ("stages.train") import, directly or not, each with a digest of its content.
-
-    `templates` are names of files in reporting/templates/, for modules that fill them in.
-
-    Rules take them as `params.code`, not as input files: a checkout's times say nothing, and where only the ledger was
-    cloned, newer source files would make Snakemake train everything that the ledger once came from.
-    """
-    package = Path("src/slimming")
-    filled = {package / "reporting/templates" / name for name in templates}
-    todo, found = [package / name.replace(".", "/") for name in modules], set()
-    while todo:
-        path = todo.pop()
-        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if file in found or not file.is_file() or file.name in CARRIERS:
-            continue
-        found.add(file)
-        todo += imports(file)
-    return [digest(file) for file in sorted(found - {package / "__init__.py"} | filled)]
-
-
-@functools.cache
-def imports(file):
-    """The modules and names of the package that `file` imports, anywhere, as paths without suffix."""
-    imported = []
-    for node in ast.walk(ast.parse(file.read_text())):
-        if (
-            isinstance(node, ast.ImportFrom)
-            and (node.module or "").partition(".")[0] == "slimming"
-        ):
-            parent = Path("src", *node.module.split("."))
-            imported += [parent, *(parent / alias.name for alias in node.names)]
-    return imported
-
-
-@functools.cache
-def digest(file):
-    return f"{file} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
-
 
 def code(stage):
-    """For a rule's `params.code`: what the stage imports, and the modules of the run's network and method."""
+    """For a rule's `params.code`: the package files that decide a stage's numbers, each with a digest of its content.
+
+    They are no input files: a checkout's times say nothing, and where only the ledger was cloned, newer source files
+    would make Snakemake train everything that the ledger once came from.
+    """
 
     return lambda wildcards: closure(f"stages.{stage}", *KINDS[wildcards.run])
 
 
-def kind(run):
-    """The modules of a run's network and method."""
-    family, _ = networks.parse(run.architecture["name"])
-    method = type(methods.get(**run.method)).__module__.removeprefix("slimming.")
-    return f"networks.{family}", method
+def memory(wildcards, attempt):
+    """For a rule's `mem_mb`: by the run's network and data set, more after a failure."""
+    return costs.memory(RUNS[wildcards.run], attempt)
+
+
+def training_minutes(epochs=None):
+    """For the `runtime` of a rule that trains: by the run's network, data set and epochs, more after a failure."""
+
+    def runtime(wildcards, attempt):
+        run = RUNS[wildcards.run]
+        return costs.minutes(run, epochs or run.schedule.epochs, attempt)
+
+    return runtime
+
+
+def forget_states():
+    """Remove what interrupted trainings would go on from, where the record says that they have finished."""
+    for state in Path(CHECKPOINTS).rglob("*.resume"):
+        if Path(RECORDS, state.relative_to(CHECKPOINTS).with_suffix(".json")).exists():
+            state.unlink()
 
 
 def prepared(run):
@@ -100,6 +73,14 @@ def products(stage, ratio=0.0):
         "checkpoint": f"{CHECKPOINTS}/{{run}}/{stem}.safetensors",
         "record": f"{RECORDS}/{{run}}/{stem}.json",
     }
+
+
+def folders(wildcards, output):
+    """For a rule's `params`: where its checkpoints, the first of its outputs, and its records, the last, go.
+
+    Taken from the outputs, since these lie elsewhere where a storage plugin copies them.
+    """
+    return f"--checkpoints {Path(output[0]).parent} --records {Path(output[-1]).parent}"
 
 
 KINDS = {slug: kind(run) for slug, run in RUNS.items()}

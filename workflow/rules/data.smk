@@ -1,5 +1,5 @@
 # Data sets: fetched where their files are missing, and written once for all jobs.
-SIZES = {prepared(run): run for run in RUNS.values()}
+SIZES = {Path(prepared(run)).stem: run for run in RUNS.values()}
 
 
 localrules:
@@ -22,9 +22,11 @@ rule prepare:
         gpu=0,
     params:
         code=closure("data"),
-        dataset=lambda wildcards, output: SIZES[output[0]].dataset,
-        size=lambda wildcards, output: (
-            f"--image-size {size}" if (size := SIZES[output[0]].image_size) else ""
+        dataset=lambda wildcards: SIZES[wildcards.data].dataset,
+        size=lambda wildcards: (
+            f"--image-size {size}"
+            if (size := SIZES[wildcards.data].image_size)
+            else ""
         ),
     message:
         "prepare {wildcards.data}"

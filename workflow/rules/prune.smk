@@ -20,14 +20,14 @@ rule prune:
         "../envs/slimming.yml"
     threads: STUDY.threads
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=memory,
+        runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=GPU,
     params:
         code=code("prune"),
         ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
         compensate="--compensate" if STUDY.compensate else "",
-        folders=rules.train.params.folders,
+        folders=folders,
     message:
         "prune {wildcards.run}"
     shell:
@@ -50,13 +50,13 @@ rule finetune:
         "../envs/slimming.yml"
     threads: STUDY.threads
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=memory,
+        runtime=training_minutes(STUDY.finetune.epochs),
         gpu=GPU,
     params:
         code=code("finetune"),
         epochs=f"--epochs {STUDY.finetune.epochs}" if STUDY.finetune.epochs else "",
-        folders=rules.train.params.folders,
+        folders=folders,
     message:
         "finetune {wildcards.run} at ratio {wildcards.ratio}"
     shell:
@@ -80,13 +80,13 @@ rule scratch:
         "../envs/slimming.yml"
     threads: STUDY.threads
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=memory,
+        runtime=training_minutes(),
         gpu=GPU,
     params:
         code=code("scratch"),
         budget=lambda wildcards: BUDGETS[wildcards.stage],
-        folders=rules.train.params.folders,
+        folders=folders,
     message:
         "{wildcards.stage} {wildcards.run} at ratio {wildcards.ratio}"
     shell:

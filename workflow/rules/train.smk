@@ -12,13 +12,13 @@ rule train:
         "../envs/slimming.yml"
     threads: STUDY.threads
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=memory,
+        runtime=training_minutes(),
         gpu=GPU,
     params:
         code=code("train"),
         run=lambda wildcards: RUNS[wildcards.run].settings(),
-        folders=f"--checkpoints {CHECKPOINTS}/{{run}} --records {RECORDS}/{{run}}",
+        folders=folders,
     message:
         "train {wildcards.run}"
     shell:

@@ -17,6 +17,7 @@ def finetune(
     job = Job(run, folders, "finetuned", pruned["ratio"], tensorfile.sha256(checkpoint))
     dataset = start(run, prepared)
     # Epochs go on counting, so that fine-tuning does not see the orders and crops of the training again.
-    method = methods.get(**run.method).finetuning()
-    outcome = job.train(net, dataset, method, epochs or run.schedule.epochs, first=run.schedule.epochs)
-    job.finish(net, dataset, pruned["layers"], **outcome)
+    first = run.schedule.epochs
+    with job.alone():
+        outcome = job.train(net, dataset, methods.get(**run.method).finetuning(), epochs or first, first)
+        job.finish(net, dataset, pruned["layers"], **outcome)

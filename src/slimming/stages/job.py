@@ -7,11 +7,26 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 
-from slimming import checkpoints, data, engine, measure, methods, records, sources, study, tensorfile, training
+from slimming import (
+    checkpoints,
+    code,
+    data,
+    devices,
+    engine,
+    locks,
+    measure,
+    methods,
+    records,
+    sources,
+    study,
+    tensorfile,
+    training,
+)
 from slimming.errors import InputError
 from slimming.networks.base import Network
 from slimming.study import Run
@@ -29,6 +44,13 @@ class Job:
         self.diverged = folders[1] / f"{stem}.diverged.json"
         self.provenance = records.provenance(device=run.device, threads=run.threads)
 
+    def alone(self) -> AbstractContextManager[None]:
+        """For all of a training: a Snakemake that was killed leaves its jobs behind, and the next one sends them again.
+
+        The second waits, and goes on where the first has stopped.
+        """
+        return locks.alone(self.resume.with_suffix(".lock"), f"at work on {self.run.slug} {self.resume.stem}")
+
     def header(self, layers: list[dict]) -> dict:
         """What the checkpoint itself says: nothing of time or machine, so that its bytes can be repeated."""
         return {
@@ -41,7 +63,10 @@ class Job:
         }
 
     def finish(self, net: Network, dataset: data.Dataset, layers: list[dict], **extra: object) -> None:
-        """Save the checkpoint, measure the network in it, write the record, and forget interrupted attempts."""
+        """Save the checkpoint, measure the network in it, and write the record.
+
+        The state of the training stays: whoever runs the jobs may not learn that this one has finished, and repeat it.
+        """
         header = self.header(layers)
         checkpoints.save(self.checkpoint, net, header)
         # Not `net`: a training leaves another memory format than a surgery, and it shows in the latency.
@@ -55,7 +80,6 @@ class Job:
         record = header | {"schema": records.SCHEMA, "measured": measured, "provenance": self.provenance}
         record |= {"history": history, "warnings": [], "checkpoint": checkpoint, **extra}
         records.write(self.record, record)
-        self.resume.unlink(missing_ok=True)
         self.diverged.unlink(missing_ok=True)
         for file in (self.checkpoint, self.resume):
             for left in file.parent.glob(f".{file.name}.*"):  # by a kill in mid-write
@@ -64,7 +88,9 @@ class Job:
     def train(self, net: Network, dataset: data.Dataset, method: methods.Method, epochs: int, first: int) -> dict:
         """Train `net` in place; history and figures of the training. A divergence leaves a record before it raises."""
         schedule = self.run.schedule
-        identity = f"{self.stage} {self.ratio:g} {epochs} {self.parent} {self.run.settings()}"
+        stage = {"trained": "train", "finetuned": "finetune"}.get(self.stage, "scratch")
+        files = code.closure(f"stages.{stage}", *code.kind(self.run))
+        identity = f"{self.stage} {self.ratio:g} {epochs} {self.parent} {self.run.settings()} {' '.join(files)}"
         try:
             state = training.train(
                 net,
@@ -98,6 +124,8 @@ def seeded(run: Run) -> Iterator[None]:
 
 def start(run: Run, prepared: str | os.PathLike) -> data.Dataset:
     """Fix what decides a run's bits, and load its data."""
+    if run.device == "cuda":
+        devices.claim()
     engine.set_up(run)
     dataset = data.load(prepared, run.device)
     size = run.image_size or sources.get(run.dataset).image_size

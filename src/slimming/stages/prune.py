@@ -23,6 +23,7 @@ def prune(
     compensate: and compensated-<ratio>, the same channels removed with their constants folded into the next layers.
     """
     net, run, _ = made(checkpoint, "trained")
+    Path(checkpoint).with_suffix(".resume").unlink(missing_ok=True)  # being asked to prune it says that it is finished
     parent = tensorfile.sha256(checkpoint)
     dataset = start(run, prepared)
     method = methods.get(**run.method)

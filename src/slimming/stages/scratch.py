@@ -29,8 +29,9 @@ def scratch(
         epochs = round(epochs * measure.macs(dense, image) / measure.macs(pruned, image))
     with seeded(run):
         net = fresh(pruned)
-    outcome = job.train(net, dataset, methods.get("none"), epochs, first=0)
-    job.finish(net, dataset, header["layers"], **outcome)
+    with job.alone():
+        outcome = job.train(net, dataset, methods.get("none"), epochs, first=0)
+        job.finish(net, dataset, header["layers"], **outcome)
 
 
 def fresh(pruned: Network) -> Network:

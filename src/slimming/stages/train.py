@@ -27,12 +27,13 @@ def train(run: Run, prepared: str | os.PathLike, folders: tuple[Path, Path]) -> 
     warnings = method.cautions(gammas[0][0].item())
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
-    outcome = job.train(net, dataset, method, run.schedule.epochs, first=0)
     layers = [
         {"site": site, "channels": norm.num_features, "kept": norm.num_features, "floored": False}
         for site, norm in networks.prunable(net).items()
     ]
-    job.finish(net, dataset, layers, factors=_histogram(net), warnings=warnings, **outcome)
+    with job.alone():
+        outcome = job.train(net, dataset, method, run.schedule.epochs, first=0)
+        job.finish(net, dataset, layers, factors=_histogram(net), warnings=warnings, **outcome)
 
 
 def _histogram(net: Network) -> dict:

@@ -1,0 +1,136 @@
+"""What a run will cost before it runs: memory, time and storage, from its settings and from measured speeds.
+
+Estimates, made to be a little high: they size requests to a batch system (workflow/rules) and plans (planning.py).
+Exact figures of a network are measure's. Imports no torch: the Snakefile reads this at every call.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from slimming import networks, sources
+from slimming.records import UNTRAINED
+from slimming.study import Run, Study
+
+IMAGES = {  # training and test images of each data set, as data.prepare writes them
+    "digits": (1437, 360),
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+    "svhn": (73_257 + 531_131, 26_032),
+}
+# Parameters and MACs at width 1 for 32x32x3 images and ten classes, as measure.cost counts them. ResNets grow linearly
+# with depth and DenseNets quadratically, so two and three of them give all.
+SIZES = {
+    "vgg": {
+        11: (9_228_362, 152_769_536),
+        13: (9_413_066, 228_267_008),
+        16: (14_724_042, 313_201_664),
+        19: (20_035_018, 398_136_320),
+    },
+    "densenet": {10: (45_178, 15_050_688), 40: (1_059_298, 282_917_328), 100: (7_083_538, 1_816_743_408)},
+    "resnet": {11: (126_746, 20_367_872), 164: (1_703_258, 247_646_720)},
+}
+GROWTH = 12  # DenseNet's, where a study names none
+LONGEST = 24 * 60  # minutes that nearly every cluster grants; a longer training goes on in the next job
+SPEEDS = Path(__file__).with_name("speeds.csv")
+
+
+class Speed(NamedTuple):
+    """Training speed of a network on a device, measured."""
+
+    device: str  # "cpu" or "cuda"
+    network: str  # architecture
+    macs: float  # of its forward pass on one image
+    images_per_second: float
+
+
+def size(run: Run) -> tuple[float, float]:
+    """Parameters, and MACs for one image, of the run's dense network."""
+    family, depth = networks.parse(run.architecture["name"])
+    parameters, macs = SIZES[family].get(depth) or _through(SIZES[family], depth)
+    scale = run.architecture.get("width", 1) ** 2
+    scale *= (run.architecture.get("growth", GROWTH) / GROWTH) ** 2 if family == "densenet" else 1
+    pixels = run.image_size or sources.get(run.dataset).image_size
+    return parameters * scale, macs * scale * (pixels / 32) ** 2
+
+
+def _through(known: dict[int, tuple[int, int]], depth: int) -> tuple[float, ...]:
+    """The polynomial through `known`, at `depth` (Lagrange)."""
+    weights = {here: math.prod((depth - there) / (here - there) for there in known if there != here) for here in known}
+    return tuple(sum(weights[here] * known[here][part] for here in known) for part in (0, 1))
+
+
+@cache
+def shipped() -> tuple[Speed, ...]:
+    """The speeds that come with the package; the file says how and where they were measured."""
+    lines = [line for line in SPEEDS.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return tuple(
+        Speed(row["device"], row["network"], float(row["macs"]), float(row["images_per_second"]))
+        for row in csv.DictReader(lines)
+    )
+
+
+def images_per_second(run: Run, device: str, speeds: Iterable[Speed]) -> float | None:
+    """Training speed of the run's dense network, from the most similar network measured on `device`; None if none was.
+
+    Similar is the same architecture, then the same family, then the nearest number of MACs. A smaller network is not
+    taken to be faster than the one measured, as its steps may be dominated by launching operations.
+    """
+    _, macs = size(run)
+    family, _ = networks.parse(run.architecture["name"])
+
+    def distance(speed: Speed) -> tuple[bool, bool, float]:
+        architecture = speed.network == run.architecture["name"]
+        return not architecture, networks.parse(speed.network)[0] != family, abs(math.log(speed.macs / macs))
+
+    measured = [speed for speed in speeds if speed.device == device]
+    if not measured:
+        return None
+    near = min(measured, key=distance)
+    return near.images_per_second * min(1.0, near.macs / macs)
+
+
+def training_seconds(run: Run, epochs: int, device: str, speeds: Iterable[Speed]) -> float | None:
+    """Seconds of a training of the run's dense network; an upper bound for its pruned ones. None as above."""
+    speed = images_per_second(run, device, speeds)
+    return None if speed is None else epochs * sum(IMAGES[run.dataset]) / speed
+
+
+def minutes(run: Run, epochs: int, attempt: int = 1) -> int:
+    """Run time to ask for: twice the estimate and ten minutes more, as many times as the attempt, LONGEST at most.
+
+    The estimate is for a CPU where no speed of a GPU is known, which is too long rather than too short.
+    """
+    estimates = (training_seconds(run, epochs, device, shipped()) for device in (run.device, "cpu"))
+    seconds = next(estimate for estimate in estimates if estimate is not None)
+    return min(LONGEST, attempt * (10 + math.ceil(2 * seconds / 60)))
+
+
+def memory(run: Run, attempt: int = 1) -> int:
+    """Megabytes of memory to ask for, as many times as the attempt.
+
+    One and a half gigabytes for Python, torch and a GPU's driver; the images as stored; twenty bytes a parameter for
+    weights, gradients, momentum and the copies that are saved; and the activations of a batch, at most 0.1 bytes per
+    MAC and image (measured on all three families in training, with batches of 64, and in evaluation).
+    """
+    parameters, macs = size(run)
+    source = sources.get(run.dataset)
+    images = sum(IMAGES[run.dataset]) * source.channels * (run.image_size or source.image_size) ** 2
+    activations = 0.1 * macs * max(run.schedule.batch_size, 64)
+    return attempt * 500 * math.ceil((1.5e9 + images + 20 * parameters + activations) / 500e6)
+
+
+def storage(study: Study, run: Run) -> tuple[float, float]:
+    """Bytes that the run's checkpoints take, and those that the states of its trainings take until its ledger is made.
+
+    A pruned network is counted with the share of parameters that equals its share of channels: it has fewer.
+    """
+    parameters, _ = size(run)
+    kept = {step: 4 * parameters * (1 - step[1]) for step in study.steps()}
+    trained = (stored for (stage, _), stored in kept.items() if stage not in UNTRAINED)
+    return sum(kept.values()), 2 * sum(trained)
