@@ -63,6 +63,17 @@ def ledger(options: argparse.Namespace) -> None:
     ledger.write(asked.name, paths, options.output)
 
 
+def plan(options: argparse.Namespace) -> None:
+    from slimming import costs, planning, study
+
+    asked = study.load(options.study)
+    folders = options.records or [Path("results", asked.name, "records")]
+    known = planning.speeds(sorted(path for folder in folders for path in folder.rglob("trained.json")))
+    spent = planning.used(asked, Path("results", asked.name), Path("logs", asked.name))
+    profile = planning.profile(options.profile)
+    print(planning.report(asked, profile, [*known, *costs.shipped()], spent, options.price))
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a wrong command line in one line, like everything else."""
 
@@ -231,6 +242,16 @@ def parser() -> Parser:
     added.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of the engine (default: bf16)")
     added.add_argument("--small", action="store_true", help="only to see that it runs")
     added.add_argument("--output", type=Path, metavar="FILE", help="write JSON with the machine's description")
+
+    added = stage(plan, "count a study's jobs, hours and storage, and what it has used of them")
+    added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
+    added.add_argument(
+        "--profile", type=Path, default=Path("profiles/default"), metavar="DIR", help="Snakemake profile"
+    )
+    added.add_argument(
+        "--records", type=Path, nargs="+", metavar="DIR", help="whose speeds count first; default: the study's own"
+    )
+    added.add_argument("--price", type=float, metavar="P", help="of a GPU-hour, in any currency")
     return top
 
 
