@@ -24,7 +24,7 @@ lint: $(BIN)/.installed
 $(BIN)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint requirements.lock torch==2.13.0
-	$(BIN)/pip install --quiet --constraint requirements.lock --editable .[workflow,dev]
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable .[workflow,cluster,dev]
 	touch $@
 
 bench: $(BIN)/.installed
