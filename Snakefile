@@ -18,6 +18,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/prune.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/store.smk"
 
 
 localrules:
@@ -31,6 +32,7 @@ rule all:
         rules.records.input,
         rules.ledger.output,
         rules.tables.output,
+        rules.metrics.output,
         rules.figures.output,
         rules.claims.output,
         rules.page.output,
@@ -39,6 +41,7 @@ rule all:
 
 onsuccess:
     forget_states()
+    provenance.export(JOBS, PRODUCTS)
     print(
         f"{STUDY.name}: ledger in {RESULTS}, tables in {RESULTS}/tables, figures in {FIGURES}, verdicts in {RESULTS}/report.html"
     )

@@ -140,6 +140,12 @@ def bench(options: argparse.Namespace) -> None:
     report.bench(options.parts or report.PARTS, machine, options.output, options.small)
 
 
+def metrics(options: argparse.Namespace) -> None:
+    from slimming.reporting import metrics
+
+    metrics.write(options.ledger, options.output)
+
+
 def parser() -> Parser:
     """The command line, stage by stage in the order of the workflow."""
     top = Parser(
@@ -204,11 +210,12 @@ def parser() -> Parser:
         (tables, "write the tables of a ledger, as CSV and LaTeX"),
         (figures, "draw the figures of a ledger, as SVG, PDF and PNG"),
         (macros, "write every number of the paper as a LaTeX macro, with its source"),
+        (metrics, "write mean accuracies as JSON files, for `dvc metrics`"),
     ):
         added = stage(run, text)
         added.add_argument("ledger", type=Path, metavar="DIR", help="folder of the ledger")
         added.add_argument("--output", required=True, type=Path, metavar="DIR")
-        if run is not figures:
+        if run in (tables, macros):
             added.add_argument(
                 "--protocol",
                 choices=("last", "paper"),

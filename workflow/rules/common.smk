@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from slimming import costs, records as record_files, study as studies
+from slimming import costs, ledger as ledgers, records as record_files, study as studies
 from slimming.code import closure, kind
 from slimming.errors import InputError
 from slimming.schema import TABLES as LEDGER_TABLES
@@ -15,6 +15,8 @@ gc.set_threshold(100_000, 50, 1000)
 
 try:
     STUDY = studies.parse(config, "configuration")
+    # Now, because Snakemake deletes an output before its job could refuse.
+    ledgers.guard(STUDY.name, f"results/{STUDY.name}")
 except InputError as error:
     sys.exit(f"slimming: error: {error}")
 

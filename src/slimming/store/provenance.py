@@ -1,0 +1,166 @@
+"""Provenance that travels: what Snakemake remembers of the jobs of a study, as one text file beside its ledger.
+
+Snakemake keeps one file for every product in `.snakemake/metadata`: the parameters, the code and the checksums of the
+inputs that made it. They are nobody's but the machine's, for all studies at once, and say nothing of the product's own
+content. `export` gathers those of one study in `results/<study>/jobs.json`, a line a job in a fixed order, with the
+SHA-256 of every product: text, so that git can show and merge what changed, and the ledger's readers have it too. `restore` gives them back where the very same product lies, after a clone
+or a pull: Snakemake then has nothing to do, and knows why.
+
+Restored products get the time at which they were made. It is true of that content, and in Snakemake's eyes it makes a
+later change of an input newer than what was made of it, which the times of a checkout do not.
+
+Not for deciding what has to run: that is Snakemake's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from slimming import tensorfile
+from slimming.errors import InputError
+
+FORMAT = 1
+# Fields of Snakemake's record that are the product's own, or that decide nothing.
+APART = ("starttime", "endtime", "incomplete", "external_jobid", "conda_env", "container_img_url", "log")
+CLOCK = 1e-3  # seconds; Snakemake keeps times as floating point
+
+
+class Product(NamedTuple):
+    """A file that a job made: SHA-256 of its content, when the job started and when it was written (POSIX seconds)."""
+
+    sha256: str
+    started: float
+    made: float
+
+
+class Job(NamedTuple):
+    """A job that ran: its products by path, and Snakemake's record of it (rule, params, input_checksums, ...)."""
+
+    products: dict[str, Product]
+    record: dict
+
+
+def export(path: str | os.PathLike, expected: Iterable[str]) -> None:
+    """Write what is known of the `expected` products of a study to `path`, from Snakemake's own and from `path`.
+
+    A product that a job has made here counts as it is; of one that does not lie here, or was changed by something
+    else since, `path` keeps what it said.
+    """
+    path = Path(path)
+    before = products(read(path)) if path.is_file() else {}
+    memory = _Memory()
+    jobs: dict[str, Job] = {}
+    for name in sorted(expected):
+        found = memory.read(name)
+        if found and _lies_as_made(name, found["endtime"]):
+            known, _ = before.get(name, (None, None))
+            digest = known.sha256 if known and known.made == found["endtime"] else tensorfile.sha256(name)
+            product = Product(digest, found["starttime"], found["endtime"])
+            record = {key: value for key, value in found.items() if key not in APART}
+        elif name in before:
+            product, record = before[name]
+        else:
+            continue
+        jobs.setdefault(json.dumps(record, sort_keys=True), Job({}, record)).products[name] = product
+    write(path, jobs.values())
+
+
+def restore(path: str | os.PathLike, stored: Iterable[str]) -> None:
+    """Give Snakemake back what `path` says of the products that lie here and are the same to the byte.
+
+    Where an input does not lie here (in a clone with the ledger alone), the record of its product is left out:
+    the product counts as it lies. Another content is no error for what is made in seconds: the product then counts as
+    older than everything. For the `stored` products, which hours of training may have made, it is.
+
+    Raises InputError for a stored product that is neither what `path` says nor made here; nothing is changed then.
+    """
+    if not Path(path).is_file():
+        return
+    memory, stored = _Memory(), frozenset(stored)
+    same, other = [], []
+    for job in read(path):
+        for name, product in job.products.items():
+            own = memory.read(name)
+            if not os.path.isfile(name) or (own and _lies_as_made(name, own["endtime"])):
+                continue
+            if tensorfile.sha256(name) == product.sha256:
+                same.append((name, product, job.record))
+            elif own is None:
+                other.append(name)
+    altered = sorted(stored.intersection(other))
+    if altered:
+        raise InputError(
+            f"{altered[0]}{f' and {len(altered) - 1} more' if altered[1:] else ''}: not what {path} says was made; "
+            "`dvc pull --force` brings that, and what is deleted is made again"
+        )
+    for name in other:
+        os.utime(name, (0, 0))
+    for name, product, record in same:
+        os.utime(name, ns=(round(product.made * 1e9),) * 2)
+        if all(map(os.path.exists, record["input"])):
+            memory.write(name, record | {"starttime": product.started, "endtime": product.made, "incomplete": False})
+
+
+def read(path: str | os.PathLike) -> list[Job]:
+    """The jobs that `export` wrote; InputError if the file is missing, torn by a merge, or of another format."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}, not {FORMAT}")
+        return [
+            Job({name: Product(*product) for name, product in job.pop("products").items()}, job)
+            for job in content["jobs"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not readable as provenance ({error}); take one from git") from error
+
+
+def write(path: str | os.PathLike, jobs: Iterable[Job]) -> None:
+    """Write jobs, a line each, in the order of their first products."""
+    lines = sorted(json.dumps({"products": dict(sorted(job.products.items()))} | job.record) for job in jobs)
+    text = ",\n".join(lines)
+    tensorfile.write_text(path, f'{{"format": {FORMAT}, "jobs": [\n{text}\n]}}\n')
+
+
+def products(jobs: Iterable[Job]) -> dict[str, tuple[Product, dict]]:
+    """{path: (product, Snakemake's record of the job)} of all `jobs`."""
+    return {name: (product, job.record) for job in jobs for name, product in job.products.items()}
+
+
+def digest(name: str, known: Mapping[str, tuple[Product, dict]]) -> str | None:
+    """SHA-256 of the file `name`, None where there is none; what is `known` of it spares reading it."""
+    if not os.path.isfile(name):
+        return None
+    if name in known and _lies_as_made(name, known[name][0].made):
+        return known[name][0].sha256
+    return tensorfile.sha256(name)
+
+
+def _lies_as_made(name: str, made: float) -> bool:
+    """Whether the file `name` exists and has the time at which it was made."""
+    try:
+        return abs(os.stat(name).st_mtime - made) < CLOCK
+    except OSError:
+        return False
+
+
+class _Memory:
+    """Snakemake's records in `.snakemake`, through its own class, which knows names and formats."""
+
+    def __init__(self) -> None:
+        from snakemake.persistence import MetadataRecord
+        from snakemake.persistence.file import FilePersistence
+
+        self._files, self._record = FilePersistence(nolock=True), MetadataRecord
+
+    def read(self, name: str) -> dict | None:
+        found = self._files._read_record(name)
+        return None if found is None else dict(found.items())
+
+    def write(self, name: str, record: Mapping) -> None:
+        self._files._write_record(name, self._record.model_validate(dict(record)))
+

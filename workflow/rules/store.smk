@@ -1,0 +1,61 @@
+# Stored results: what DVC compares, and the provenance that goes with results from clone to clone.
+from slimming.store import provenance
+
+JOBS = f"{RESULTS}/jobs.json"
+
+
+localrules:
+    metrics,
+
+
+rule metrics:
+    input:
+        ledger=LEDGER.values(),
+    output:
+        sorted({f"{RESULTS}/metrics/{Path(run).parent}.json" for run in RUNS}),
+    log:
+        f"{LOGS}/metrics.log",
+    benchmark:
+        f"{LOGS}/metrics.tsv"
+    conda:
+        "../envs/slimming.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        code=closure("reporting.metrics"),
+        ledger=lambda wildcards: RESULTS,
+        directory=lambda wildcards: f"{RESULTS}/metrics",
+    message:
+        f"metrics of {STUDY.name}"
+    shell:
+        "slimming metrics {params.ledger} --output {params.directory} 2> {log}"
+
+
+# What DVC keeps because git should not, and what takes hours to make again.
+STORED = [
+    *SIZES,
+    *(
+        path.format(run=run)
+        for run in RUNS
+        for step in STEPS
+        for path in step.values()
+    ),
+]
+PRODUCTS = [
+    *STORED,
+    *(
+        output
+        for rule in workflow.rules
+        if not rule.has_wildcards()
+        for output in rule.output
+    ),
+]
+
+if workflow.is_main_process:  # a cluster's jobs read this file too
+    try:
+        provenance.restore(JOBS, STORED)
+    except InputError as error:
+        sys.exit(f"slimming: error: {error}")
