@@ -146,6 +146,25 @@ def metrics(options: argparse.Namespace) -> None:
     metrics.write(options.ledger, options.output)
 
 
+def status(options: argparse.Namespace) -> None:
+    from slimming.store import status
+
+    print(status.show(options.study))
+
+
+def trace(options: argparse.Namespace) -> None:
+    from slimming.store import trace
+
+    print(trace.trace(options.number))
+
+
+def verify(options: argparse.Namespace) -> None:
+    from slimming.store import verify
+
+    for line in verify.report(verify.verify(options.study)):
+        print(line, flush=True)
+
+
 def parser() -> Parser:
     """The command line, stage by stage in the order of the workflow."""
     top = Parser(
@@ -259,6 +278,16 @@ def parser() -> Parser:
         "--records", type=Path, nargs="+", metavar="DIR", help="whose speeds count first; default: the study's own"
     )
     added.add_argument("--price", type=float, metavar="P", help="of a GPU-hour, in any currency")
+
+    for run, text in (
+        (status, "say what of a study is done, stale or missing, why, and what running it would cost"),
+        (verify, "make tables, figures and paper again from the ledger, measure all networks again, and compare"),
+    ):
+        added = stage(run, text)
+        added.add_argument("study", type=Path, nargs="?", default=Path("config/quick.yaml"), metavar="STUDY")
+
+    added = stage(trace, "say which runs, records, networks and commit a printed number comes from")
+    added.add_argument("number", metavar="NUMBER", help="a macro of the paper, or FILE:LINE of a table or the ledger")
     return top
 
 

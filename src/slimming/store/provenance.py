@@ -26,6 +26,7 @@ from slimming.errors import InputError
 FORMAT = 1
 # Fields of Snakemake's record that are the product's own, or that decide nothing.
 APART = ("starttime", "endtime", "incomplete", "external_jobid", "conda_env", "container_img_url", "log")
+OLDEST = 1  # POSIX seconds; Snakemake takes 0 for no time at all
 CLOCK = 1e-3  # seconds; Snakemake keeps times as floating point
 
 
@@ -95,10 +96,10 @@ def restore(path: str | os.PathLike, stored: Iterable[str]) -> None:
     if altered:
         raise InputError(
             f"{altered[0]}{f' and {len(altered) - 1} more' if altered[1:] else ''}: not what {path} says was made; "
-            "`dvc pull --force` brings that, and what is deleted is made again"
+            "delete it and .dvc/cache, and `dvc pull` brings that; delete it alone, and it is made again"
         )
     for name in other:
-        os.utime(name, (0, 0))
+        os.utime(name, (OLDEST, OLDEST))
     for name, product, record in same:
         os.utime(name, ns=(round(product.made * 1e9),) * 2)
         if all(map(os.path.exists, record["input"])):
