@@ -165,6 +165,19 @@ def verify(options: argparse.Namespace) -> None:
         print(line, flush=True)
 
 
+def crate(options: argparse.Namespace) -> None:
+    from slimming import study
+    from slimming.store import crate
+
+    crate.write(study.load(options.study), options.products)
+
+
+def merge(options: argparse.Namespace) -> None:
+    from slimming.store import merge
+
+    merge.merge(options.base, options.ours, options.theirs, options.path)
+
+
 def parser() -> Parser:
     """The command line, stage by stage in the order of the workflow."""
     top = Parser(
@@ -285,6 +298,14 @@ def parser() -> Parser:
     ):
         added = stage(run, text)
         added.add_argument("study", type=Path, nargs="?", default=Path("config/quick.yaml"), metavar="STUDY")
+
+    added = stage(crate, "describe a study for archives: codecheck.yml and ro-crate-metadata.json")
+    added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
+    added.add_argument("products", nargs="+", metavar="FILE", help="what to describe")
+
+    added = stage(merge, "merge two versions of a ledger's file by row, as git's merge driver")
+    for name in ("base", "ours", "theirs", "path"):
+        added.add_argument(name, type=Path, metavar=name.upper())
 
     added = stage(trace, "say which runs, records, networks and commit a printed number comes from")
     added.add_argument("number", metavar="NUMBER", help="a macro of the paper, or FILE:LINE of a table or the ledger")

@@ -6,6 +6,7 @@ JOBS = f"{RESULTS}/jobs.json"
 
 localrules:
     metrics,
+    crate,
 
 
 rule metrics:
@@ -32,6 +33,35 @@ rule metrics:
         f"metrics of {STUDY.name}"
     shell:
         "slimming metrics {params.ledger} --output {params.directory} 2> {log}"
+
+
+# Not part of `all`: asked for by name before a study is archived or sent to a reviewer.
+rule crate:
+    input:
+        products=[*LEDGER.values(), *rules.tables.output, *rules.figures.output],
+        paper=rules.paper.output if LATEXMK else [],
+        citation="CITATION.cff",
+    output:
+        "codecheck.yml",
+        "ro-crate-metadata.json",
+    log:
+        f"{LOGS}/crate.log",
+    benchmark:
+        f"{LOGS}/crate.tsv"
+    conda:
+        "../envs/slimming.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        code=closure("store.crate"),
+        study=STUDY.settings(),
+    message:
+        f"metadata of {STUDY.name} for archives"
+    shell:
+        "slimming crate {params.study:q} {input.products} {input.paper} 2> {log}"
 
 
 # What DVC keeps because git should not, and what takes hours to make again.

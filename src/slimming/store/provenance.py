@@ -54,20 +54,17 @@ def export(path: str | os.PathLike, expected: Iterable[str]) -> None:
     path = Path(path)
     before = products(read(path)) if path.is_file() else {}
     memory = _Memory()
-    jobs: dict[str, Job] = {}
+    made: dict[str, tuple[Product, dict]] = {}
     for name in sorted(expected):
         found = memory.read(name)
         if found and _lies_as_made(name, found["endtime"]):
             known, _ = before.get(name, (None, None))
             digest = known.sha256 if known and known.made == found["endtime"] else tensorfile.sha256(name)
-            product = Product(digest, found["starttime"], found["endtime"])
             record = {key: value for key, value in found.items() if key not in APART}
+            made[name] = Product(digest, found["starttime"], found["endtime"]), record
         elif name in before:
-            product, record = before[name]
-        else:
-            continue
-        jobs.setdefault(json.dumps(record, sort_keys=True), Job({}, record)).products[name] = product
-    write(path, jobs.values())
+            made[name] = before[name]
+    write(path, grouped(made))
 
 
 def restore(path: str | os.PathLike, stored: Iterable[str]) -> None:
@@ -101,7 +98,7 @@ def restore(path: str | os.PathLike, stored: Iterable[str]) -> None:
     for name in other:
         os.utime(name, (OLDEST, OLDEST))
     for name, product, record in same:
-        os.utime(name, ns=(round(product.made * 1e9),) * 2)
+        os.utime(name, (product.made, product.made))
         if all(map(os.path.exists, record["input"])):
             memory.write(name, record | {"starttime": product.started, "endtime": product.made, "incomplete": False})
 
@@ -130,6 +127,14 @@ def write(path: str | os.PathLike, jobs: Iterable[Job]) -> None:
 def products(jobs: Iterable[Job]) -> dict[str, tuple[Product, dict]]:
     """{path: (product, Snakemake's record of the job)} of all `jobs`."""
     return {name: (product, job.record) for job in jobs for name, product in job.products.items()}
+
+
+def grouped(made: Mapping[str, tuple[Product, dict]]) -> list[Job]:
+    """The jobs that made these products: `products` undone."""
+    jobs: dict[str, Job] = {}
+    for name, (product, record) in made.items():
+        jobs.setdefault(json.dumps(record, sort_keys=True), Job({}, record)).products[name] = product
+    return list(jobs.values())
 
 
 def digest(name: str, known: Mapping[str, tuple[Product, dict]]) -> str | None:
