@@ -93,6 +93,27 @@ def test_an_interrupted_fine_tuning_goes_on_with_the_same_bits(made, again, monk
     assert again.checkpoint("finetuned-0.5") == made.checkpoint("finetuned-0.5")
 
 
+def test_an_interrupted_training_starts_over_on_other_data_of_the_same_name(made, tmp_path, monkeypatch, capsys):
+    tensors, header = tensorfile.read(made.prepared)
+    other = tmp_path / "other.safetensors"
+    tensorfile.write(other, tensors | {"train_images": 255 - tensors["train_images"]}, header)
+    work = Work(tmp_path / "work", made.prepared)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write", interrupt)
+        patch.setattr("slimming.training.SAVE_SHARE", 1e9)
+        assert cli.main(work.train()) == 130
+    (work.checkpoints / "trained.safetensors").unlink()
+    work.prepared = other
+    assert cli.main(work.train()) == 0
+    assert "starting over" in capsys.readouterr().err
+    assert work.record("trained")["data"] == tensorfile.sha256(other)
+    assert made.record("trained")["data"] == tensorfile.sha256(made.prepared)
+
+
 def test_a_run_stopped_before_its_record_is_written_makes_both_again(made, tmp_path, monkeypatch):
     work = Work(tmp_path, made.prepared)
 

@@ -115,7 +115,9 @@ def test_the_same_measurement_changed_by_both_is_a_conflict_and_ours_stays(tmp_p
         measure_again(versions["theirs"][0], "3" * 40)
     base, ours, theirs = collected(tmp_path, versions)
     before = ours.read_bytes()
-    with pytest.raises(SlimmingError, match=r"results/synthetic/ledger.csv: both sides changed 1 rows \(dataset digits"):
+    with pytest.raises(
+        SlimmingError, match=r"results/synthetic/ledger.csv: both sides changed 1 rows \(dataset digits"
+    ):
         merge.merge(base, ours, theirs, "results/synthetic/ledger.csv")
     assert ours.read_bytes() == before
 
@@ -153,7 +155,5 @@ def test_jobs_merge_by_product_and_what_both_made_again_stays_ours(tmp_path):
 
 
 def test_only_files_of_a_ledger_are_merged(tmp_path):
-    with pytest.raises(InputError, match="neither a ledger's table nor jobs.json"):
+    with pytest.raises(InputError, match=r"neither a ledger's table nor jobs.json"):
         merge.merge(tmp_path / "a", tmp_path / "b", tmp_path / "c", "results/x/tables/macs.csv")
-
-

@@ -131,5 +131,5 @@ def test_the_digest_is_the_content_s(memory):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2, "jobs": []}', '{"format": 1, "jobs": [1]}', "<<<<"])
 def test_a_torn_file_is_refused(content, tmp_path):
     (tmp_path / "jobs.json").write_text(content)
-    with pytest.raises(InputError, match="jobs.json: not readable as provenance"):
+    with pytest.raises(InputError, match=r"jobs.json: not readable as provenance"):
         provenance.read(tmp_path / "jobs.json")

@@ -8,13 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import ROOT, TINY, Project
+from conftest import ROOT, Project
 
 IDENTITY = {
     f"GIT_{role}_{key}": value
     for role in ("AUTHOR", "COMMITTER")
     for key, value in (("NAME", "A. Nonymous"), ("EMAIL", "nobody@example.org"))
 }
+
+
+MEMORY = ".dvc/tmp/site"  # what DVC remembers of remotes; by default in /var/tmp, for all repositories
 
 
 class Repository(Project):
@@ -24,6 +27,7 @@ class Repository(Project):
         """What a command prints on both streams."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, **IDENTITY, "PYTHONPATH": str(self.root / "src"), "PATH": path, **extra}
+        environment["DVC_SITE_CACHE_DIR"] = str(self.root / MEMORY)
         done = subprocess.run(
             command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -62,7 +66,9 @@ def publish(finished: Project, root: Path) -> Repository:
     made.edit("dvc.yaml", "[digits, cifar10]", "[digits]")
     made.edit("dvc.yaml", "  - results/cifar10-cpu/metrics\n", "")
     text = (root / "dvc.yaml").read_text()
-    (root / "dvc.yaml").write_text(text[: text.index("  - Accuracy right after pruning (cifar")].replace("quick", "tiny"))
+    (root / "dvc.yaml").write_text(
+        text[: text.index("  - Accuracy right after pruning (cifar")].replace("quick", "tiny")
+    )
     made.git("init", "--quiet", "--initial-branch", "main")
     made.dvc("commit", "--force")
     made.git("add", "--all")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import servers
-from repository import Repository, publish
+from repository import MEMORY, Repository, publish
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +132,7 @@ def test_an_interrupted_push_loses_nothing(origin, tmp_path):
     with servers.webdav(folder, gate) as settings:
         use(origin, settings)
         command = [sys.executable, "-m", "dvc", "push", "--jobs", "1"]
-        with subprocess.Popen(
-            command, cwd=origin.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as push:
+        with subprocess.Popen(command, cwd=origin.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as push:
             assert stuck.wait(60)
             push.kill()
         released.set()
@@ -152,6 +150,7 @@ def test_an_interrupted_push_loses_nothing(origin, tmp_path):
             assert "ERROR: failed to pull" in clone.dvc("pull", check=False)
             for path in stumps:
                 path.unlink()
+            shutil.rmtree(origin.root / MEMORY)
             origin.dvc("push")
         clone.dvc("pull")
     assert results(clone) == before

@@ -18,6 +18,7 @@ def finetune(
     dataset = start(run, prepared)
     # Epochs go on counting, so that fine-tuning does not see the orders and crops of the training again.
     first = run.schedule.epochs
+    method = methods.get(**run.method).finetuning()
     with job.alone():
-        outcome = job.train(net, dataset, methods.get(**run.method).finetuning(), epochs or first, first)
+        outcome = job.train(net, dataset, method, epochs or first, first, prepared)
         job.finish(net, dataset, pruned["layers"], **outcome)

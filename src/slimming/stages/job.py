@@ -85,12 +85,26 @@ class Job:
             for left in file.parent.glob(f".{file.name}.*"):  # by a kill in mid-write
                 shutil.rmtree(left)
 
-    def train(self, net: Network, dataset: data.Dataset, method: methods.Method, epochs: int, first: int) -> dict:
-        """Train `net` in place; history and figures of the training. A divergence leaves a record before it raises."""
+    def train(
+        self,
+        net: Network,
+        dataset: data.Dataset,
+        method: methods.Method,
+        epochs: int,
+        first: int,
+        prepared: str | os.PathLike,
+    ) -> dict:
+        """Train `net` in place on what `start` loaded from the file `prepared`; history and figures of the training.
+
+        A divergence leaves a record before it raises.
+        """
         schedule = self.run.schedule
+        images = tensorfile.sha256(prepared)
         stage = {"trained": "train", "finetuned": "finetune"}.get(self.stage, "scratch")
         files = code.closure(f"stages.{stage}", *code.kind(self.run))
-        identity = f"{self.stage} {self.ratio:g} {epochs} {self.parent} {self.run.settings()} {' '.join(files)}"
+        identity = " ".join(
+            [self.stage, f"{self.ratio:g} {epochs} {self.parent} {images}", self.run.settings(), *files]
+        )
         try:
             state = training.train(
                 net,
@@ -109,9 +123,9 @@ class Job:
             records.write(self.diverged, self.header([]) | failure | {"provenance": self.provenance})
             self.resume.unlink(missing_ok=True)  # or a repaired method would go on from there
             raise training.DivergedError(f"{self.run.slug}: {error} (see {self.diverged})", error.history) from error
-        images = epochs * len(dataset.train_labels)
-        figures = {"epochs": epochs, "seconds": state.seconds, "images_per_second": images / state.seconds}
-        return {"history": state.history, "training": figures}
+        shown = epochs * len(dataset.train_labels)
+        figures = {"epochs": epochs, "seconds": state.seconds, "images_per_second": shown / state.seconds}
+        return {"history": state.history, "training": figures, "data": images}
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ def train(run: Run, prepared: str | os.PathLike, folders: tuple[Path, Path]) -> 
         for site, norm in networks.prunable(net).items()
     ]
     with job.alone():
-        outcome = job.train(net, dataset, method, run.schedule.epochs, first=0)
+        outcome = job.train(net, dataset, method, run.schedule.epochs, first=0, prepared=prepared)
         job.finish(net, dataset, layers, factors=_histogram(net), warnings=warnings, **outcome)
 
 

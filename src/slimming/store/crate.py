@@ -46,7 +46,9 @@ def write(study: Study, products: Sequence[str], folder: str | os.PathLike = "."
         citation = yaml.safe_load((folder / CITATION).read_text(encoding="utf-8"))
         citation["title"], citation["authors"], citation["references"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / CITATION}: not readable, or without title, authors or references ({error})") from error
+        raise InputError(
+            f"{folder / CITATION}: not readable, or without title, authors or references ({error})"
+        ) from error
     tensorfile.write_text(folder / "codecheck.yml", codecheck(study, products, citation))
     tensorfile.write_text(folder / "ro-crate-metadata.json", crate(study, products, citation, folder))
 
@@ -76,7 +78,9 @@ def crate(study: Study, products: Sequence[str], citation: dict, folder: Path) -
 
     made = ROCrate(version="1.1")
     root = made.root_dataset
-    root["conformsTo"] = made.add(_entity(ContextEntity, made, WORKFLOW_CRATE, "CreativeWork", name="Workflow RO-Crate"))
+    root["conformsTo"] = made.add(
+        _entity(ContextEntity, made, WORKFLOW_CRATE, "CreativeWork", name="Workflow RO-Crate")
+    )
     made.name = citation["title"]
     made.description = f"Study {study.name}. {study.description}".strip()
     made.license = made.add(
@@ -90,9 +94,7 @@ def crate(study: Study, products: Sequence[str], citation: dict, folder: Path) -
     ]
     made.creator = authors
     replicated = citation["references"][0]
-    root["citation"] = made.add(
-        _entity(ContextEntity, made, "#paper", "ScholarlyArticle", name=replicated["title"])
-    )
+    root["citation"] = made.add(_entity(ContextEntity, made, "#paper", "ScholarlyArticle", name=replicated["title"]))
     workflow = made.add_workflow("Snakefile", main=True, lang="snakemake", lang_version=version("snakemake"))
     workflow["name"], workflow["creator"], workflow["license"] = citation["title"], authors, made.license
     for name in products:

@@ -169,4 +169,3 @@ class _Memory:
 
     def write(self, name: str, record: Mapping) -> None:
         self._files._write_record(name, self._record.model_validate(dict(record)))
-

@@ -79,7 +79,9 @@ def _product(path: str, rule: str, needed: bool, causes: tuple[str, ...], known:
     if needed:
         return Product(path, rule, "stale", causes)
     if path in known and provenance.digest(path, known) != known[path][0].sha256:
-        return Product(path, rule, "altered", ("its content is not what its job made; delete it to have it made again",))
+        return Product(
+            path, rule, "altered", ("its content is not what its job made; delete it to have it made again",)
+        )
     return Product(path, rule, "done")
 
 

@@ -7,7 +7,6 @@ A number is named by the macro that prints it in the paper, or by file and line 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -61,7 +60,9 @@ def find(reference: str) -> Number:
     if name not in macros:
         raise unknown("macro", name, macros)
     macro = macros[name]
-    where = "" if not macro["rows"] else ", where " + ", ".join(f"{key} is {item}" for key, item in macro["rows"].items())
+    where = (
+        "" if not macro["rows"] else ", where " + ", ".join(f"{key} is {item}" for key, item in macro["rows"].items())
+    )
     text = f"{macro['value']}, the {macro['statistic']} of {macro['column']} in {macro['file']}{where}"
     folder = Path(macro["file"]).parent
     compared = name.startswith("Difference")
@@ -76,7 +77,10 @@ def origin(row: Mapping, jobs: Mapping[str, tuple], shared: pd.DataFrame) -> dic
     """
     path = Path(row["record"])
     network = network_of(path)
-    found = {"record": str(path), "network": f"{network}\n{'':14}sha256 {row['checkpoint_sha256']}, {_state(network, row)}"}
+    found = {
+        "record": str(path),
+        "network": f"{network}\n{'':14}sha256 {row['checkpoint_sha256']}, {_state(network, row)}",
+    }
     if path.is_file():
         record = records.read(path)
         made = record["provenance"]

@@ -1,0 +1,220 @@
+"""What a reader asks of stored results: what is done and why not, where a number comes from, whether it is true."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from repository import Repository, publish
+from test_stored import DOWNSTREAM
+
+from conftest import ROOT
+from slimming import tensorfile
+
+STUDY = "config/tiny.yaml"
+RECORD = "results/tiny/records/digits/vgg11/l1/seed1/pruned-0.5.json"
+NETWORK = "results/tiny/checkpoints/digits/vgg11/l1/seed1/pruned-0.5.safetensors"
+
+
+@pytest.fixture(scope="module")
+def complete(finished, tmp_path_factory) -> Repository:
+    return publish(finished, tmp_path_factory.mktemp("complete") / "here")
+
+
+@pytest.fixture
+def here(complete, tmp_path) -> Repository:
+    """The finished study with everything stored, to change things in."""
+    shutil.copytree(complete.root, tmp_path / "here", symlinks=True)
+    return Repository(tmp_path / "here")
+
+
+@pytest.fixture
+def ledger_only(complete, tmp_path) -> Repository:
+    return complete.clone(tmp_path / "ledger-only")
+
+
+def status(repository: Repository) -> str:
+    return repository.slimming("status", STUDY)
+
+
+def test_status_of_a_finished_study_is_done(here):
+    lines = status(here).splitlines()
+    assert re.fullmatch(r"\d+ products: \d+ done", lines[0])
+    assert lines[1:] == ["nothing to run"]
+
+
+def test_status_names_the_setting_that_changed_and_counts_jobs(here):
+    here.edit(STUDY, "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
+    said = status(here)
+    assert "stale   results/tiny/checkpoints/digits/vgg11/l1/seed1/trained.safetensors and 1 more (train)" in said
+    assert "setting method.lam 0.005 -> 0.004" in said
+    planned = {"train": 1, "prune": 1, "finetune": 1, **DOWNSTREAM}
+    jobs = ", ".join(f"{rule} {count}" for rule, count in sorted(planned.items()))
+    assert said.splitlines()[-1] == f"to run: {sum(planned.values())} jobs ({jobs})"
+
+
+def test_status_names_the_file_of_the_package_that_changed(here):
+    here.edit("src/slimming/reporting/figures.py", "WIDTH = 6.3", "WIDTH = 6.2")
+    assert "code src/slimming/reporting/figures.py" in status(here)
+
+
+def test_status_names_the_input_whose_content_changed_and_not_the_one_that_was_touched(here):
+    (here.root / "results/tiny/curves.csv").touch()
+    here.edit("paper/refs.bib", "@", "% changed\n@")
+    said = status(here)
+    assert "input paper/refs.bib" in said or not shutil.which("latexmk")
+    assert "curves.csv" not in said
+
+
+def test_status_names_what_is_missing_and_what_is_altered(here):
+    (here.root / RECORD).unlink()
+    content = bytearray((here.root / NETWORK).read_bytes())
+    content[-1] ^= 1
+    (here.root / NETWORK).write_bytes(content)
+    said = status(here)
+    assert f"missing {RECORD}" in said
+    assert f"{NETWORK}" in said
+
+
+def test_a_faulty_study_is_one_line(here):
+    here.edit(STUDY, "name: mcp, a: 200", "name: mpc, a: 200")
+    (line,) = status_failing(here).splitlines()
+    assert "did you mean 'mcp'" in line
+
+
+def status_failing(repository: Repository) -> str:
+    return repository.slimming("status", STUDY, check=False)
+
+
+def test_trace_leads_from_a_cell_to_record_network_command_commit_and_machine(here):
+    table = (here.root / "results/tiny/tables/accuracy-pruned.csv").read_text().splitlines()
+    line = next(number for number, row in enumerate(table, 1) if row.startswith("digits,vgg11,l1,0.5,pruned,accuracy"))
+    said = here.slimming("trace", f"results/tiny/tables/accuracy-pruned.csv:{line}")
+    made = json.loads((here.root / RECORD).read_text())
+    assert f"record      {RECORD}\n" in said
+    assert f"{made['checkpoint']['sha256']}, here and whole" in said
+    assert f"accuracy {made['measured']['accuracy']}\n" in said
+    assert made["provenance"]["command"] in said
+    assert f"torch {made['provenance']['versions']['torch']}" in said
+    assert made["provenance"]["machine"]["processor"] in said
+    assert made["parent"] in said
+
+
+def test_trace_leads_from_every_macro_of_the_paper_to_rows_or_says_why_not(here):
+    from slimming.errors import InputError
+    from slimming.store import trace
+
+    macros = json.loads((here.root / "paper/generated/macros.json").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here.root)
+        for name, macro in macros.items():
+            if macro["file"].endswith("provenance.csv"):
+                with pytest.raises(InputError, match="counts all records"):
+                    trace.find(name)
+                continue
+            number = trace.find(name)
+            assert macro["value"] in number.text
+            assert all(set(number.rows[key]) == {value} for key, value in macro["rows"].items() if key != "method")
+            assert len(number.rows) > 0, name
+
+
+def test_trace_without_records_says_what_the_ledger_and_the_jobs_know(ledger_only):
+    said = ledger_only.slimming("trace", "results/tiny/ledger.csv:2")
+    assert "not here: `dvc pull` brings it" in said
+    assert "command     slimming " in said
+    assert "versions.torch" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        ("results/tiny/ledger.csv:1", "lines 2 to 13"),
+        ("results/tiny/none.csv:2", "no such CSV file"),
+        ("results/tiny/provenance.csv:2", "counts all records"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused_in_one_line(here, number, hint):
+    (line,) = here.slimming("trace", number, check=False).splitlines()
+    assert hint in line
+
+
+def test_verify_makes_everything_again_to_the_byte_and_counts(here):
+    lines = here.slimming("verify", STUDY).splitlines()
+    networks, ledgers = 3 * (1 + 2 + 1), 8
+    (count,) = re.fullmatch(r"compared (\d+), of which 0 differ", lines[-1]).groups()
+    reports = [path for folder in ("tables", "metrics") for path in (here.root / "results/tiny" / folder).rglob("*.*")]
+    reports += [*(here.root / "figures/tiny").iterdir()]
+    paper = 3 if shutil.which("latexmk") else 0
+    assert int(count) == networks + ledgers + len(reports) + paper
+
+
+def test_verify_names_every_difference_and_fails(here):
+    table = "results/tiny/tables/macs.csv"
+    here.edit(table, "none", "None")
+    content = bytearray((here.root / NETWORK).read_bytes())
+    content[-1] ^= 1
+    (here.root / NETWORK).write_bytes(content)
+    said = here.slimming("verify", STUDY, check=False)
+    assert f"{table}: differs from what the stored ledger gives" in said
+    assert f"{NETWORK}: not the bytes that the ledger's sha256 stands for" in said
+    assert ", of which 2 differ" in said
+    assert "slimming: error: 2 of" in said
+
+
+def test_verify_measures_networks_and_not_only_their_names(here):
+    """Another network under its name, with the ledger's sha256 changed to match."""
+    other = NETWORK.replace("pruned-0.5", "pruned-0.3")
+    before = tensorfile.sha256(here.root / NETWORK)
+    shutil.copy(here.root / other, here.root / NETWORK)
+    here.edit("results/tiny/ledger.csv", before, tensorfile.sha256(here.root / NETWORK))
+    said = here.slimming("verify", STUDY, check=False)
+    (line,) = [line for line in said.splitlines() if line.startswith(NETWORK)]
+    assert re.search(r"parameters \d+, not \d+; macs \d+, not \d+", line)
+
+
+def test_verify_of_a_ledger_alone_says_what_it_could_not_compare(ledger_only):
+    lines = ledger_only.slimming("verify", STUDY).splitlines()
+    assert any(re.fullmatch(r"not compared: \d+ \(not stored here\)", line) for line in lines)
+    assert re.fullmatch(r"compared \d+, of which 0 differ", lines[-1])
+
+
+def test_dvc_depends_on_what_the_workflow_depends_on(here):
+    """A module that a job of the study imports is among its stage's deps; nothing else is."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    jobs = json.loads((here.root / "results/tiny/jobs.json").read_text())["jobs"]
+    for stage, rules in (
+        ("data", {"prepare"}),
+        ("study", {"prepare", "train", "prune", "finetune", "ledger", "metrics"}),
+    ):
+        asked = {Path(path) for path in stages[stage]["do"]["deps"]}
+        used = {
+            Path(file)
+            for job in jobs
+            if job["rule"] in rules
+            for file in re.findall(r"src/slimming/[\w/]+\.py", " ".join(job["params"]))
+        }
+        assert {path for path in used if not asked.intersection([path, *path.parents])} == set()
+        assert {path for path in asked if not any(path in (file, *file.parents) for file in used)} == set()
+
+
+def test_dvc_shows_metrics_parameters_and_their_differences(here):
+    here.edit(STUDY, "lam: 0.005", "lam: 0.004")
+    metrics = "results/tiny/metrics/digits/vgg11/l1.json"
+    content = json.loads((here.root / metrics).read_text())
+    (here.root / metrics).write_text(json.dumps(content | {"trained": 0.5}))
+    assert metrics in here.dvc("metrics", "show")
+    (line,) = [line for line in here.dvc("metrics", "diff").splitlines() if line.startswith(metrics)]
+    assert line.split()[1] == "trained"
+    assert "0.005" in here.dvc("params", "diff")
+    assert "study@tiny" in here.dvc("status")
+
+
+def test_dvc_plots_the_methods(here):
+    here.dvc("plots", "show", "--out", "drawn")
+    page = (here.root / "drawn/index.html").read_text()
+    assert "share of channels removed" in page
+    assert "mcp-200" in page
