@@ -1,8 +1,8 @@
 """What archives and reviewers read of a study: CODECHECK's manifest and a Workflow RO-Crate's metadata.
 
-`codecheck.yml` lists what a codechecker has to make again (codecheck.org.uk/spec/config/1.0); whoever checks adds name
-and report. `ro-crate-metadata.json` describes workflow, study and products (w3id.org/workflowhub/workflow-ro-crate/1.0).
-Who and what is cited comes from CITATION.cff. The same products of the same time give the same bytes.
+`codecheck.yml` lists what a codechecker has to make again (CODECHECK); whoever checks adds name and report.
+`ro-crate-metadata.json` describes workflow, study and products (WORKFLOW_CRATE). Who and what is cited comes from
+CITATION.cff. The same products of the same time give the same bytes.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Snakemake keeps one file for every product in `.snakemake/metadata`: the parameters, the code and the checksums of the
 inputs that made it. They are nobody's but the machine's, for all studies at once, and say nothing of the product's own
 content. `export` gathers those of one study in `results/<study>/jobs.json`, a line a job in a fixed order, with the
-SHA-256 of every product: text, so that git can show and merge what changed, and the ledger's readers have it too. `restore` gives them back where the very same product lies, after a clone
-or a pull: Snakemake then has nothing to do, and knows why.
+SHA-256 of every product: text, so that git can show and merge what changed, and the ledger's readers have it too.
+`restore` gives them back where the very same product lies, after a clone or a pull: Snakemake then has nothing to do,
+and knows why.
 
 Restored products get the time at which they were made. It is true of that content, and in Snakemake's eyes it makes a
 later change of an input newer than what was made of it, which the times of a checkout do not.

@@ -1,8 +1,7 @@
 """What of a study is done, stale or missing, why, and which jobs running it would cost.
 
-The jobs are those of Snakemake's own dry run; content decides, not time, because provenance.restore has put right the
-times of what was cloned, pulled or copied, and Snakemake compares checksums where times moved. Here its reasons become
-names: which file of the package, which setting, which input.
+The jobs are those of Snakemake's own dry run. Why, is told by content for every job, also where Snakemake has seen
+enough: which file of the package, which setting and which input differ from those that the job had.
 """
 
 from __future__ import annotations
@@ -46,12 +45,10 @@ def status(config: str | os.PathLike) -> tuple[list[Product], dict[str, int]]:
     dag = _planned(config)
     found, cost = [], Counter()
     for job in dag.jobs:
-        if not job.output:
-            continue
         needed = dag.needrun(job)
-        if needed:
+        if job.output and needed:
             cost[job.rule.name] += 1
-        causes = _causes(dag.reason(job)) if needed else ()
+        causes = _causes(job, dag, known)
         found += [_product(output, job.rule.name, needed, causes, known) for output in map(str, job.output)]
     return sorted(found), dict(cost)
 
@@ -73,15 +70,17 @@ def show(config: str | os.PathLike) -> str:
     return "\n".join(lines)
 
 
-def _product(path: str, rule: str, needed: bool, causes: tuple[str, ...], known: Mapping[str, tuple]) -> Product:
+def _product(path: str, rule: str, needed: bool, causes: list[str], known: Mapping[str, tuple]) -> Product:
     if not os.path.exists(path):
-        return Product(path, rule, "missing", causes)
+        return Product(path, rule, "missing", tuple(causes))
     if needed:
-        return Product(path, rule, "stale", causes)
-    if path in known and provenance.digest(path, known) != known[path][0].sha256:
+        return Product(path, rule, "stale", tuple(causes or ["what it is made of is made again"]))
+    if causes:  # of an older time than what was made of it
         return Product(
-            path, rule, "altered", ("its content is not what its job made; delete it to have it made again",)
+            path, rule, "stale", (*causes, "Snakemake goes by time here, and would not notice: touch the input")
         )
+    if path in known and provenance.digest(path, known) != known[path][0].sha256:
+        return Product(path, rule, "altered", ("not what its job made; delete it to have it made again",))
     return Product(path, rule, "done")
 
 
@@ -115,20 +114,22 @@ def _bytes(size: str) -> int:
     return parse_size(size)
 
 
-def _causes(reason: Any) -> tuple[str, ...]:
-    """What made Snakemake run a job: files and settings by name."""
-    causes = [f"input {path}" for path in sorted(map(str, reason.updated_input))]
-    if reason.params_changed:
-        causes += _changes(reason.params_changed.only_old, reason.params_changed.only_new)
-    if reason.input_changed:
-        causes.append("another set of input files")
-    if reason.code_changed:
-        causes.append("the rule's command")
-    if reason.software_stack_changed:
-        causes.append("the rule's environment")
-    if not causes and reason.updated_input_run:
-        causes.append("what it is made of is made again")
-    return tuple(causes)
+def _causes(job: Any, dag: Any, known: Mapping[str, tuple]) -> list[str]:
+    """What differs from what a job had when it ran here or elsewhere; nothing for a job that never did."""
+    memory = dag.workflow.persistence
+    if not job.output or not memory.has_metadata(job):
+        return []
+    record, reason = memory.metadata(job.output[0]), dag.reason(job)
+    causes = []
+    for path, recorded in sorted(record.input_checksums.items()):
+        now = provenance.digest(path, known)
+        if now and now != recorded.removeprefix("sha256:"):
+            causes.append(f"input {path}")
+    changed = memory.params_changed(job)
+    causes += _changes(changed.only_old, changed.only_new) if changed else []
+    causes += ["another set of input files"] if any(memory.input_changed(job)) else []
+    causes += ["the rule's command"] if any(memory.code_changed(job)) else []
+    return causes + (["the rule's environment"] if reason.software_stack_changed else [])
 
 
 def _changes(old: Iterable[str], new: Iterable[str]) -> list[str]:
