@@ -18,6 +18,8 @@ REPORTS = {"tables": 1, "figures": 1, "claims": 1, "page": 1, "macros": 1} | (
     {"paper": 1} if shutil.which("latexmk") else {}
 )
 DOWNSTREAM = {"ledger": 1, **REPORTS}
+REPORTS = {"tables": 1, "figures": 1, "macros": 1} | ({"paper": 1} if shutil.which("latexmk") else {})
+DOWNSTREAM = {"ledger": 1, "metrics": 1, **REPORTS}
 
 
 def files(root, pattern):
@@ -193,6 +195,16 @@ def test_mistake_in_a_study_is_one_clear_line_before_anything_runs(again, old, n
     line = next(line for line in printed.splitlines() if "slimming: error" in line)
     assert hint in line
     assert "Traceback" not in printed
+    assert files(again.root / "results", "**/*") == before
+
+
+def test_another_study_s_ledger_is_refused_before_anything_is_deleted(again):
+    """Snakemake deletes a job's outputs before the job could refuse."""
+    again.edit("results/tiny/provenance.csv", "study,tiny,", "study,other,")
+    before = files(again.root / "results", "**/*")
+    printed = again.snakemake("--forcerun", "ledger", check=False)
+    (line,) = [line for line in printed.splitlines() if "slimming: error" in line]
+    assert "results/tiny: holds the ledger of study 'other', not 'tiny'" in line
     assert files(again.root / "results", "**/*") == before
 
 

@@ -67,12 +67,7 @@ rule crate:
 # What DVC keeps because git should not, and what takes hours to make again.
 STORED = [
     *SIZES,
-    *(
-        path.format(run=run)
-        for run in RUNS
-        for step in STEPS
-        for path in step.values()
-    ),
+    *(path.format(run=run) for run in RUNS for step in STEPS for path in step.values()),
 ]
 PRODUCTS = [
     *STORED,
