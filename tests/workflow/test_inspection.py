@@ -201,6 +201,17 @@ def test_dvc_shows_metrics_parameters_and_their_differences(here):
     assert "study@tiny" in here.dvc("status")
 
 
+def test_dvc_repro_runs_what_snakemake_would_and_deletes_nothing_before(here):
+    here.edit(STUDY, "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
+    folder = here.root / "results/tiny/checkpoints"
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*.safetensors")}
+    here.dvc("repro", "study@tiny")
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*.safetensors")}
+    assert before.keys() == after.keys()
+    assert {path.parts[-3] for path in before if before[path] != after[path]} == {"l1"}
+    assert "up to date" in here.dvc("status", "study@tiny")
+
+
 def test_dvc_plots_the_methods(here):
     here.dvc("plots", "show", "--out", "drawn")
     page = (here.root / "drawn/index.html").read_text()
