@@ -13,8 +13,7 @@ A record is the ledger's source and the answer to "where does this number come f
     layers      one entry per prunable site: site, channels, kept, floored
     factors     histogram of |scaling factor|: log10 edges and counts (stage "trained" only)
     training    epochs, seconds, images_per_second (absent where there were no epochs)
-    training    epochs, seconds, images_per_second (absent for "pruned")
-    data        sha256 of the prepared data that the training saw (absent for "pruned")
+    data        sha256 of the prepared data that the training saw (absent where there were no epochs)
     warnings    what the user should know, one line each
     checkpoint  path and sha256 of the file the figures belong to
     parent      sha256 of the checkpoint it was made from (null for "trained")

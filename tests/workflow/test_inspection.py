@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from repository import Repository, publish
-from test_stored import DOWNSTREAM
+from test_workflow import DOWNSTREAM
 
 from conftest import ROOT
 from slimming import tensorfile
@@ -65,7 +65,7 @@ def test_status_names_what_changed_by_content_and_counts_jobs(here):
     assert "code src/slimming/reporting/figures.py" in said
     assert "input paper/refs.bib" in said or not shutil.which("latexmk")
     assert "curves.csv" not in said
-    planned = {"train": 1, "prune": 1, "finetune": 1, **DOWNSTREAM}
+    planned = {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, **DOWNSTREAM}
     jobs = ", ".join(f"{rule} {count}" for rule, count in sorted(planned.items()))
     assert said.splitlines()[-1] == f"to run: {sum(planned.values())} jobs ({jobs})"
 
@@ -107,13 +107,16 @@ def test_trace_leads_from_every_macro_of_the_paper_to_rows_or_says_why_not(here)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here.root)
         for name, macro in macros.items():
-            if macro["file"].endswith("provenance.csv"):
-                with pytest.raises(InputError, match="counts all records"):
+            if macro["rows"].keys() in ({"item"}, {"claim", "level"}):
+                with pytest.raises(InputError, match="no row of its own"):
                     trace.find(name)
                 continue
             number = trace.find(name)
             assert macro["value"] in number.text
-            assert all(set(number.rows[key]) == {value} for key, value in macro["rows"].items() if key != "method")
+            shared = {
+                key: value for key, value in macro["rows"].items() if key in ("dataset", "network", "stage", "ratio")
+            }
+            assert all(set(number.rows[key]) == {value} for key, value in shared.items())
             assert len(number.rows) > 0, name
 
 
@@ -127,9 +130,9 @@ def test_trace_without_records_says_what_the_ledger_and_the_jobs_know(ledger_onl
 @pytest.mark.parametrize(
     ("number", "hint"),
     [
-        ("results/tiny/ledger.csv:1", "lines 2 to 13"),
+        ("results/tiny/ledger.csv:1", "lines 2 to 25"),
         ("results/tiny/none.csv:2", "no such CSV file"),
-        ("results/tiny/provenance.csv:2", "counts all records"),
+        ("results/tiny/provenance.csv:2", "no row of its own"),
     ],
 )
 def test_what_cannot_be_traced_is_refused_in_one_line(here, number, hint):
@@ -139,12 +142,12 @@ def test_what_cannot_be_traced_is_refused_in_one_line(here, number, hint):
 
 def test_verify_makes_everything_again_to_the_byte_and_counts(here):
     lines = here.slimming("verify", STUDY).splitlines()
-    networks, ledgers = 3 * (1 + 2 + 1), 8
+    networks, ledgers, verdicts = 3 * (1 + 2 + 2 + 1 + 2), 8, 1
     (count,) = re.fullmatch(r"compared (\d+), of which 0 differ", lines[-1]).groups()
     reports = [path for folder in ("tables", "metrics") for path in (here.root / "results/tiny" / folder).rglob("*.*")]
     reports += [*(here.root / "figures/tiny").iterdir()]
-    paper = 3 if shutil.which("latexmk") else 0
-    assert int(count) == networks + ledgers + len(reports) + paper
+    paper = 4 if shutil.which("latexmk") else 0
+    assert int(count) == networks + ledgers + verdicts + len(reports) + paper
 
 
 def test_verify_names_every_difference_and_what_is_not_here_and_fails(here):
@@ -171,19 +174,17 @@ def test_verify_names_every_difference_and_what_is_not_here_and_fails(here):
 
 
 def test_dvc_depends_on_what_the_workflow_depends_on(here):
-    """A module that a job of the study imports is among its stage's deps; nothing else is."""
+    """A module that a job of the study imports is among its stage's deps, and nothing that none imports."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     jobs = json.loads((here.root / "results/tiny/jobs.json").read_text())["jobs"]
-    for stage, rules in (
-        ("data", {"prepare"}),
-        ("study", {"prepare", "train", "prune", "finetune", "ledger", "metrics"}),
-    ):
-        asked = {Path(path) for path in stages[stage]["do"]["deps"]}
+    reported = {"tables", "figures", "claims", "macros", "paper"}
+    for stage, rules in (("data", {"prepare"}), ("study", {job["rule"] for job in jobs} - reported)):
+        asked = {Path(path) for path in stages[stage]["do"]["deps"] if path.startswith("src")}
         used = {
             Path(file)
             for job in jobs
             if job["rule"] in rules
-            for file in re.findall(r"src/slimming/[\w/]+\.py", " ".join(job["params"]))
+            for file in re.findall(r"src/slimming/[\w/]+\.\w+", " ".join(job["params"]))
         }
         assert {path for path in used if not asked.intersection([path, *path.parents])} == set()
         assert {path for path in asked if not any(path in (file, *file.parents) for file in used)} == set()

@@ -6,10 +6,9 @@ import shutil
 
 import pytest
 from repository import Repository, publish
+from test_workflow import DOWNSTREAM
 
 PAPER = {"paper": 1} if shutil.which("latexmk") else {}
-REPORTS = {"tables": 1, "figures": 1, "macros": 1, "metrics": 1} | PAPER
-DOWNSTREAM = {"ledger": 1, **REPORTS}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def test_clone_and_pull_then_nothing_to_do(clone):
 
 def test_one_changed_strength_reruns_its_branch(clone):
     clone.edit("config/tiny.yaml", "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
-    assert clone.planned() == {"train": 1, "prune": 1, "finetune": 1, **DOWNSTREAM}
+    assert clone.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, **DOWNSTREAM}
 
 
 def test_edited_figures_are_drawn_again_and_nothing_is_trained(clone):
@@ -54,7 +53,7 @@ def test_edited_figures_are_drawn_again_and_nothing_is_trained(clone):
 
 def test_edited_penalty_retrains_what_used_it(clone):
     clone.edit("src/slimming/penalties.py", "from __future__", "# changed\nfrom __future__")
-    assert clone.planned() == {"train": 2, "prune": 2, "finetune": 2, **DOWNSTREAM}
+    assert clone.planned() == {"train": 2, "prune": 2, "finetune": 2, "scratch": 4, **DOWNSTREAM}
 
 
 def test_edited_data_code_prepares_again_and_retrains_all(clone):
@@ -74,4 +73,4 @@ def test_ledger_alone_reports_again_what_is_edited_and_trains_nothing(published,
     made.edit("src/slimming/ledger.py", "from __future__", "# changed\nfrom __future__")
     made.edit("src/slimming/reporting/figures.py", "WIDTH = 6.3", "WIDTH = 6.2")
     targets = ["tables", "figures", *PAPER]
-    assert made.planned(*targets) == {"tables": 1, "figures": 1} | ({"macros": 1} | PAPER if PAPER else {})
+    assert made.planned(*targets) == {"tables": 1, "figures": 1} | ({"claims": 1, "macros": 1} | PAPER if PAPER else {})

@@ -17,8 +17,6 @@ from slimming.reporting import figures, tables
 REPORTS = {"tables": 1, "figures": 1, "claims": 1, "page": 1, "macros": 1} | (
     {"paper": 1} if shutil.which("latexmk") else {}
 )
-DOWNSTREAM = {"ledger": 1, **REPORTS}
-REPORTS = {"tables": 1, "figures": 1, "macros": 1} | ({"paper": 1} if shutil.which("latexmk") else {})
 DOWNSTREAM = {"ledger": 1, "metrics": 1, **REPORTS}
 
 

@@ -30,7 +30,7 @@ def scratch(
     with seeded(run):
         net = fresh(pruned)
     with job.alone():
-        outcome = job.train(net, dataset, methods.get("none"), epochs, first=0)
+        outcome = job.train(net, dataset, methods.get("none"), epochs, first=0, prepared=prepared)
         job.finish(net, dataset, header["layers"], **outcome)
 
 

@@ -20,6 +20,7 @@ from slimming.schema import KEY
 from slimming.store import provenance
 
 MACROS = Path("paper/generated/macros.json")
+METHODS = ("method", "treatment", "reference")  # columns that name a method; a claim compares two
 
 
 class Number(NamedTuple):
@@ -34,7 +35,7 @@ class Number(NamedTuple):
 def trace(reference: str) -> str:
     """All that is known of a number, as text.
 
-    Raises InputError for a macro, file or line that does not exist, and for numbers that have no row of their own.
+    Raises InputError for a macro, file or line that does not exist, and for what has no rows of its own.
     """
     number = find(reference)
     names = ", ".join(f"{count} {stage}" for stage, count in number.rows["stage"].value_counts().items())
@@ -86,6 +87,8 @@ def origin(row: Mapping, jobs: Mapping[str, tuple], shared: pd.DataFrame) -> dic
         made = record["provenance"]
         if record["parent"]:
             found["made from"] = f"sha256 {record['parent']}"
+        if "data" in record:
+            found["data"] = f"sha256 {record['data']}"
         versions, machine = made["versions"], made["machine"]
         return found | {
             "command": made["command"],
@@ -123,20 +126,24 @@ def _cell(path: Path, line: str) -> Number:
     row = table.iloc[int(line) - 2].dropna().to_dict()
     folder = path.parent.parent if path.parent.name == "tables" else path.parent
     text = ", ".join(f"{name} {value}" for name, value in row.items() if name not in ("record", "checkpoint_sha256"))
-    chosen = {key: row[key] for key in KEY if key in row}
+    chosen = {key: value for key, value in row.items() if key in (*KEY, *METHODS)} or row
     measure = row.get("measure", "accuracy")
     column = "accuracy" if measure == "difference" else measure
     return Number(text, folder, column, _rows(folder, chosen, measure == "difference", f"{path}:{line}"))
 
 
 def _rows(folder: Path, chosen: Mapping, compared: bool, reference: str) -> pd.DataFrame:
-    """Rows of the ledger where the columns in `chosen` have their values, and those that they are compared with."""
+    """Rows of the ledger where columns have the values in `chosen`, and those that they are compared with."""
     measured = ledger.read(folder / "ledger.csv")
-    known = {key: value for key, value in chosen.items() if key in measured}
-    if set(known) != set(chosen):
-        raise InputError(f"{reference}: counts all records of {folder}, and has no row of {folder / 'ledger.csv'}")
-    methods = {known.get("method"), summary.REFERENCE} if compared else {known.get("method")}
+    methods = {chosen[key] for key in METHODS if chosen.get(key)}
+    known = {key: chosen[key] for key in KEY if key != "method" and chosen.get(key) not in (None, "")}
+    if chosen and not methods and not known:
+        raise InputError(
+            f"{reference}: sums up records or verdicts of {folder}, and has no row of its own in the ledger"
+        )
     mask = pd.Series(True, index=measured.index)
     for key, value in known.items():
-        mask &= measured[key].isin(methods) if key == "method" else measured[key] == value
+        mask &= measured[key] == value
+    if methods:
+        mask &= measured["method"].isin(methods | {summary.REFERENCE} if compared else methods)
     return measured[mask]
