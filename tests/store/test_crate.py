@@ -56,12 +56,16 @@ class Context(urllib.request.BaseHandler):
     """Stands in for w3id.org: RO-Crate's context as the library `rocrate` brings it, with the term of version 1.1."""
 
     handler_order = 1
-    text = files("rocrate").joinpath("data/ro-crate.jsonld").read_bytes()
+    text = (
+        files("rocrate")
+        .joinpath("data/ro-crate.jsonld")
+        .read_bytes()
+        .replace(b"bioschemas.org/terms/", b"bioschemas.org/")
+    )
 
     def https_open(self, request: urllib.request.Request) -> urllib.response.addinfourl:
         headers = email.message_from_string("Content-Type: application/ld+json\n\n")
-        content = self.text.replace(b"https://bioschemas.org/terms/", b"https://bioschemas.org/")
-        return urllib.response.addinfourl(io.BytesIO(content), headers, request.full_url, 200)
+        return urllib.response.addinfourl(io.BytesIO(self.text), headers, request.full_url, 200)
 
 
 def faults(folder: Path, monkeypatch) -> list[str]:

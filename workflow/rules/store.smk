@@ -38,7 +38,12 @@ rule metrics:
 # Not part of `all`: asked for by name before a study is archived or sent to a reviewer.
 rule crate:
     input:
-        products=[*LEDGER.values(), *rules.tables.output, *rules.figures.output],
+        products=[
+            *LEDGER.values(),
+            *rules.claims.output,
+            *rules.tables.output,
+            *rules.figures.output,
+        ],
         paper=rules.paper.output if LATEXMK else [],
         citation="CITATION.cff",
     output:
