@@ -243,6 +243,21 @@ def test_svhn_trains_on_train_and_extra_and_calls_its_label_ten_zero(tmp_path, m
     assert (svhn.padding, svhn.flip) == (0, False)
 
 
+def test_a_validation_set_is_a_part_of_the_training_images_and_holds_no_test_image(tmp_path, digits):
+    """What it holds is what the whole set trains on, image by image, and each class gives its share."""
+    data.prepare("digits-validation", tmp_path, tmp_path / "validation")
+    split = data.load(tmp_path / "validation")
+    assert (len(split.train_labels), len(split.test_labels)) == sources.get("digits-validation").images == (1150, 287)
+
+    def content(images, labels):
+        return sorted((image.tobytes(), label) for image, label in zip(images.numpy(), labels.tolist(), strict=True))
+
+    both = torch.cat([split.train_images, split.test_images]), torch.cat([split.train_labels, split.test_labels])
+    assert content(*both) == content(digits.train_images, digits.train_labels)
+    shares = split.test_labels.bincount() / digits.train_labels.bincount()
+    assert shares.tolist() == pytest.approx([287 / 1437] * 10, abs=0.004)
+
+
 @pytest.mark.skipif(not CIFAR10_ROOT, reason="SLIMMING_CIFAR10 names no directory with cifar-10-batches-py")
 def test_the_real_cifar10_is_prepared_whole(tmp_path):
     data.prepare("cifar10", CIFAR10_ROOT, tmp_path / "cifar10")
@@ -253,6 +268,10 @@ def test_the_real_cifar10_is_prepared_whole(tmp_path):
     assert cifar.test_labels.bincount().tolist() == [1000] * 10
     assert (cifar.padding, cifar.flip, cifar.classes[:2]) == (4, True, ["airplane", "automobile"])
     assert cifar.md5 == {file.path: file.md5 for file in sources.CIFAR10.downloads[0].members}
+    data.prepare("cifar10-validation", CIFAR10_ROOT, tmp_path / "validation")
+    validation = data.load(tmp_path / "validation")
+    assert validation.train_labels.bincount().tolist() == [4500] * 10
+    assert validation.test_labels.bincount().tolist() == [500] * 10
     means = cifar.train_images.sum((0, 2, 3)) / (255 * 50_000 * 32 * 32)
     assert means.tolist() == pytest.approx(cifar.mean, abs=5e-5)
 

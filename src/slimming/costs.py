@@ -17,12 +17,6 @@ from slimming import networks, sources
 from slimming.records import UNTRAINED
 from slimming.study import Run, Study
 
-IMAGES = {  # training and test images of each data set, as data.prepare writes them
-    "digits": (1437, 360),
-    "cifar10": (50_000, 10_000),
-    "cifar100": (50_000, 10_000),
-    "svhn": (73_257 + 531_131, 26_032),
-}
 # Parameters and MACs at width 1 for 32x32x3 images and ten classes, as measure.cost counts them. ResNets grow linearly
 # with depth and DenseNets quadratically, so two and three of them give all.
 SIZES = {
@@ -98,7 +92,7 @@ def images_per_second(run: Run, device: str, speeds: Iterable[Speed]) -> float |
 def training_seconds(run: Run, epochs: int, device: str, speeds: Iterable[Speed]) -> float | None:
     """Seconds of a training of the run's dense network; an upper bound for its pruned ones. None as above."""
     speed = images_per_second(run, device, speeds)
-    return None if speed is None else epochs * sum(IMAGES[run.dataset]) / speed
+    return None if speed is None else epochs * sum(sources.get(run.dataset).images) / speed
 
 
 def minutes(run: Run, epochs: int, attempt: int = 1) -> int:
@@ -120,7 +114,7 @@ def memory(run: Run, attempt: int = 1) -> int:
     """
     parameters, macs = size(run)
     source = sources.get(run.dataset)
-    images = sum(IMAGES[run.dataset]) * source.channels * (run.image_size or source.image_size) ** 2
+    images = sum(source.images) * source.channels * (run.image_size or source.image_size) ** 2
     activations = 0.1 * macs * max(run.schedule.batch_size, 64)
     return attempt * 500 * math.ceil((1.5e9 + images + 20 * parameters + activations) / 500e6)
 

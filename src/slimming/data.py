@@ -23,12 +23,11 @@ from slimming.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-DIGITS_TEST = 360  # of 1797 images, a fifth
-DIGITS_SPLIT_SEED = 0
+SPLIT_SEED = 0  # of what is split here and not by its publishers
 RESIZE_CHUNK = 4096  # images turned into floating point at a time
 
-# What a reader returns: class names, then for each split images (N, C, H, W) uint8 and labels (N,).
-Content = tuple[list[str], tuple["ArrayLike", "ArrayLike"], tuple["ArrayLike", "ArrayLike"]]
+Split = tuple["ArrayLike", "ArrayLike"]  # images (N, C, H, W) uint8 and labels (N,)
+Content = tuple[list[str], Split, Split]  # what a reader returns: class names, training images, test images
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,15 +198,11 @@ def _digits(root: str | os.PathLike) -> Content:
     """scikit-learn's digits, grey levels 0..16 scaled to 0..255, split with equal shares of each class."""
     import numpy as np
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    train_images, test_images, train_labels, test_labels = train_test_split(
-        images, digits.target, test_size=DIGITS_TEST, stratify=digits.target, random_state=DIGITS_SPLIT_SEED
-    )
     classes = [str(name) for name in digits.target_names]
-    return classes, (train_images, train_labels), (test_images, test_labels)
+    return classes, *_split(images, digits.target, sources.DIGITS.images[1])
 
 
 def _cifar(root: str | os.PathLike, kind: str) -> Content:
@@ -230,9 +225,27 @@ def _svhn(root: str | os.PathLike) -> Content:
     return [str(digit) for digit in range(10)], (images, labels), (test.data, test.labels)
 
 
+def _held_out(root: str | os.PathLike, source: sources.Source) -> Content:
+    """The training images of the data set that `source` is the validation of, some of them set aside as test images."""
+    classes, training, _ = _READERS[source.name.removesuffix("-validation")](root)
+    return classes, *_split(*training, source.images[1])
+
+
+def _split(images: ArrayLike, labels: ArrayLike, held_out: int) -> tuple[Split, Split]:
+    """`held_out` images set aside, with equal shares of each class."""
+    from sklearn.model_selection import train_test_split
+
+    kept, aside, kept_labels, aside_labels = train_test_split(
+        images, labels, test_size=held_out, stratify=labels, random_state=SPLIT_SEED
+    )
+    return (kept, kept_labels), (aside, aside_labels)
+
+
 _READERS: dict[str, Callable[[str | os.PathLike], Content]] = {
     "digits": _digits,
     "cifar10": partial(_cifar, kind="CIFAR10"),
     "cifar100": partial(_cifar, kind="CIFAR100"),
     "svhn": _svhn,
+    "digits-validation": partial(_held_out, source=sources.DIGITS_VALIDATION),
+    "cifar10-validation": partial(_held_out, source=sources.CIFAR10_VALIDATION),
 }

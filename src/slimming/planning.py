@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from slimming import costs, records
+from slimming import costs, records, sources
 from slimming.costs import Speed
 from slimming.errors import InputError
 from slimming.records import BUDGETS, UNTRAINED
@@ -106,7 +106,8 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
     for run in study.runs():
         epochs = run.schedule.epochs
         # Every pruned network is tested once, as a training is in every epoch.
-        tested = costs.IMAGES[run.dataset][1] / sum(costs.IMAGES[run.dataset])
+        images = sources.get(run.dataset).images
+        tested = images[1] / sum(images)
         pruned = counts["pruned"] + counts["compensated"]
         seconds["train"].append(START + training(run, epochs))
         seconds["prune"].append(START + training(run, 1) * tested * pruned)

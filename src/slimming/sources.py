@@ -13,7 +13,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,6 +50,7 @@ class Source:
     """What a data set is. `mean` and `std` are per channel, as fractions of the largest pixel value."""
 
     name: str
+    images: tuple[int, int]  # for training, and for testing
     classes: int
     channels: int
     image_size: int
@@ -65,6 +66,7 @@ def _cifar(name: str, classes: int, archive: File, folder: str, members: dict[st
     hosts = ("https://www.cs.toronto.edu/~kriz/", "https://dataset.bj.bcebos.com/cifar/")
     return Source(
         name=name,
+        images=(50_000, 10_000),
         classes=classes,
         channels=3,
         image_size=32,
@@ -84,6 +86,7 @@ def _cifar(name: str, classes: int, archive: File, folder: str, members: dict[st
 
 DIGITS = Source(  # the files ship with scikit-learn
     name="digits",
+    images=(1437, 360),
     classes=10,
     channels=1,
     image_size=8,
@@ -120,6 +123,7 @@ CIFAR100 = _cifar(
 )
 SVHN = Source(
     name="svhn",
+    images=(73_257 + 531_131, 26_032),
     classes=10,
     channels=3,
     image_size=32,
@@ -136,7 +140,18 @@ SVHN = Source(
         }.items()
     ),
 )
-SOURCES = {source.name: source for source in (DIGITS, CIFAR10, CIFAR100, SVHN)}
+
+
+def _validation(source: Source, held_out: int) -> Source:
+    """`source` for choosing settings: `held_out` of its training images take the place of its test images."""
+    return replace(source, name=f"{source.name}-validation", images=(source.images[0] - held_out, held_out))
+
+
+DIGITS_VALIDATION = _validation(DIGITS, 287)
+CIFAR10_VALIDATION = _validation(CIFAR10, 5000)
+SOURCES = {
+    source.name: source for source in (DIGITS, CIFAR10, CIFAR100, SVHN, DIGITS_VALIDATION, CIFAR10_VALIDATION)
+}
 
 
 def get(name: str) -> Source:

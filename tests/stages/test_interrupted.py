@@ -75,7 +75,8 @@ def test_a_training_does_not_go_on_with_other_code(prepared, tmp_path, monkeypat
 
 
 def test_an_interrupted_fine_tuning_goes_on_with_the_same_bits(made, again, monkeypatch, capsys):
-    (again.checkpoints / "finetuned-0.5.safetensors").unlink()
+    for left in ("safetensors", "resume"):
+        (again.checkpoints / f"finetuned-0.5.{left}").unlink()
     steps = iter(range(30))  # into the second epoch
 
     def interrupt(*_):
