@@ -149,9 +149,7 @@ def _validation(source: Source, held_out: int) -> Source:
 
 DIGITS_VALIDATION = _validation(DIGITS, 287)
 CIFAR10_VALIDATION = _validation(CIFAR10, 5000)
-SOURCES = {
-    source.name: source for source in (DIGITS, CIFAR10, CIFAR100, SVHN, DIGITS_VALIDATION, CIFAR10_VALIDATION)
-}
+SOURCES = {source.name: source for source in (DIGITS, CIFAR10, CIFAR100, SVHN, DIGITS_VALIDATION, CIFAR10_VALIDATION)}
 
 
 def get(name: str) -> Source:

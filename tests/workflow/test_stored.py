@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from project import STUDY
 from repository import Repository, publish
 from test_workflow import DOWNSTREAM
 
@@ -42,7 +43,7 @@ def test_clone_and_pull_then_nothing_to_do(clone):
 
 
 def test_one_changed_strength_reruns_its_branch(clone):
-    clone.edit("config/tiny.yaml", "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
+    clone.edit(STUDY, "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
     assert clone.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, **DOWNSTREAM}
 
 

@@ -10,6 +10,7 @@ import time
 
 import pandas as pd
 import pytest
+from project import STUDY
 
 from slimming import records
 from slimming.reporting import figures, tables
@@ -115,7 +116,7 @@ def test_edited_penalty_retrains_what_used_it(again):
 
 
 def test_one_changed_strength_reruns_its_branch(again):
-    again.edit("tiny.yaml", "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
+    again.edit(STUDY, "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
     before = files(again.root / "results/tiny", "checkpoints/**/*")
     assert again.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, **DOWNSTREAM}
     again.snakemake("records")
@@ -125,17 +126,17 @@ def test_one_changed_strength_reruns_its_branch(again):
 
 
 def test_a_new_seed_trains_only_itself(again):
-    again.edit("tiny.yaml", "seeds: [1]", "seeds: [1, 2]")
+    again.edit(STUDY, "seeds: [1]", "seeds: [1, 2]")
     assert again.planned() == {"train": 3, "prune": 3, "finetune": 3, "scratch": 6, **DOWNSTREAM}
 
 
 def test_a_new_finetuned_ratio_prunes_and_trains_nothing_again(again):
-    again.edit("tiny.yaml", "ratios: [0.5], epochs", "ratios: [0.3, 0.5], epochs")
+    again.edit(STUDY, "ratios: [0.5], epochs", "ratios: [0.3, 0.5], epochs")
     assert again.planned() == {"finetune": 3, **DOWNSTREAM}
 
 
 def test_a_new_ratio_from_scratch_prunes_and_fine_tunes_nothing_again(again):
-    again.edit("tiny.yaml", "scratch: {ratios: [0.5]}", "scratch: {ratios: [0.3, 0.5]}")
+    again.edit(STUDY, "scratch: {ratios: [0.5]}", "scratch: {ratios: [0.3, 0.5]}")
     assert again.planned() == {"scratch": 6, **DOWNSTREAM}
 
 
@@ -143,7 +144,7 @@ def test_killed_workflow_continues_and_ends_with_the_same_bits(finished, fresh):
     """SIGKILL for snakemake and its jobs in mid-training; the same command then finishes the study."""
     environment = {**os.environ, "PYTHONPATH": str(fresh.root / "src")}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "snakemake", "records", "--cores", "1", "--configfile", "tiny.yaml"]
+    command = [sys.executable, "-m", "snakemake", "records", "--cores", "1", "--configfile", STUDY]
     with subprocess.Popen(
         command,
         cwd=fresh.root,
@@ -188,7 +189,7 @@ def test_paper_study_is_planned_to_the_job(fresh):
 )
 def test_mistake_in_a_study_is_one_clear_line_before_anything_runs(again, old, new, hint):
     before = files(again.root / "results", "**/*")
-    again.edit("tiny.yaml", old, new)
+    again.edit(STUDY, old, new)
     printed = again.snakemake(check=False)
     line = next(line for line in printed.splitlines() if "slimming: error" in line)
     assert hint in line

@@ -46,7 +46,7 @@ def memory(wildcards, attempt):
 
 
 def training_minutes(epochs=None):
-    """For the `runtime` of a rule that trains: by the run's network, data set and epochs, more after a failure."""
+    """For the `runtime` of training: by the run's network, data set and epochs, more after a failure."""
 
     def runtime(wildcards, attempt):
         run = RUNS[wildcards.run]

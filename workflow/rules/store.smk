@@ -71,7 +71,7 @@ rule crate:
 
 # What DVC keeps because git should not, and what takes hours to make again.
 STORED = [
-    *SIZES,
+    *dict.fromkeys(prepared(run) for run in RUNS.values()),
     *(path.format(run=run) for run in RUNS for step in STEPS for path in step.values()),
 ]
 PRODUCTS = [

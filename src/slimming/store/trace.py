@@ -146,4 +146,6 @@ def _rows(folder: Path, chosen: Mapping, compared: bool, reference: str) -> pd.D
         mask &= measured[key] == value
     if methods:
         mask &= measured["method"].isin(methods | {summary.REFERENCE} if compared else methods)
+    if not mask.any():
+        raise InputError(f"{reference}: says that {folder} has nothing to compare, so no row stands behind it")
     return measured[mask]

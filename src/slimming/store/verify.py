@@ -106,11 +106,20 @@ def _snakemake(config: str | os.PathLike, targets: list[str], place: str) -> Non
     """Make `targets` in the folder `place`."""
     command = [sys.executable, "-m", "snakemake", *targets, "--cores", "all", "--configfile", os.path.abspath(config)]
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PYTHONPATH": str(Path(place, "src")), "PATH": path}
+    environment = {**os.environ, "PYTHONPATH": str(Path(place, "src")), "PATH": path} | _history(place)
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     if done.returncode:
         reason = " ".join(done.stderr.split())[-500:]
         raise SlimmingError(f"{config}: what the ledger gives cannot be made again: {reason}")
+
+
+def _history(place: str) -> dict[str, str]:
+    """Lets git speak of this repository's history in the folder `place`, for what the paper says of commits."""
+    asked = ["git", "rev-parse", "--absolute-git-dir"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    if done.returncode:
+        return {}
+    return {"GIT_DIR": done.stdout.strip(), "GIT_WORK_TREE": place, "GIT_OPTIONAL_LOCKS": "0"}
 
 
 def _ledger(study: str, folder: Path, measured: pd.DataFrame) -> Iterator[Finding]:

@@ -1,0 +1,91 @@
+"""The project in a folder of its own, as a git repository, with a tiny study to run in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "workflow", "profiles", "config", "src", "paper", ".gitignore")
+STUDY = "config/tiny.yaml"
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "generated", "paper.pdf")
+
+IDENTITY = {
+    f"GIT_{role}_{key}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for key, value in (("NAME", "A. Nonymous"), ("EMAIL", "nobody@example.org"))
+}
+
+TINY = """
+name: tiny
+datasets: {digits: }
+networks: {vgg11: {width: 0.0625}}
+lam: 0.005
+methods: [none, l1, {name: mcp, a: 200}]
+seeds: [1]
+ratios: [0.3, 0.5]
+compensate: true
+finetune: {ratios: [0.5], epochs: 1}
+scratch: {ratios: [0.5]}
+schedule: {epochs: 1}
+"""
+
+
+class Project:
+    """A folder with the project in it, where `snakemake` runs the tiny study."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def call(self, *command: str, check: bool = True, **extra: str) -> str:
+        """What a command prints on both streams."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, **IDENTITY, "PYTHONPATH": str(self.root / "src"), "PATH": path, **extra}
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert done.returncode == 0 or not check, done.stdout[-5000:]
+        return done.stdout
+
+    def git(self, *arguments: str, **options) -> str:
+        return self.call("git", *arguments, **options)
+
+    def commit(self, message: str) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+
+    def snakemake(self, *arguments: str, study: str = STUDY, check: bool = True) -> str:
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "1", "--configfile", study]
+        return self.call(*command, check=check)
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """The jobs that would run now, {rule: count}."""
+        lines = self.snakemake("--dry-run", *arguments).splitlines()
+        if "Job stats:" not in lines:
+            return {}
+        start = lines.index("Job stats:") + 3
+        rows = [line.split() for line in lines[start : lines.index("", start)]]
+        return {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.root / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+
+def project(root: Path) -> Project:
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=LEFT_OUT)
+        else:
+            shutil.copy2(source, root / part)
+    (root / STUDY).write_text(TINY)
+    made = Project(root)
+    made.git("init", "--quiet", "--initial-branch", "main")
+    made.commit("The project")
+    return made
