@@ -42,20 +42,20 @@ def bench(parts: Sequence[str], machine: Machine, output: Path | None, small: bo
     machine: device, precision and compilation of the engine; threads are those of one job that has the machine alone.
     small: a scale at which nothing is worth knowing but that it runs.
     """
-    scale, found = SMALL if small else FULL, {}
+    scale = SMALL if small else FULL
     for part in parts:
         if part not in _PARTS:
             raise unknown("part of the bench", part, PARTS)
+    made = {"provenance": records.provenance(machine.device, machine.threads), "load": os.getloadavg()}
     for part in parts:
         print(f"\n{part}", flush=True)
-        found[part] = []
+        made[part] = []
         for text, row in _PARTS[part](scale, machine):
             print(f"  {text}", flush=True)
-            found[part].append(row)
-    if output:
-        made = {"provenance": records.provenance(machine.device, machine.threads), "load": os.getloadavg()} | found
-        tensorfile.write_text(output, json.dumps(made, indent=1) + "\n")
-        print(f"\nwritten to {output}")
+            made[part].append(row)
+        if output:  # after every part, for the last may take long
+            tensorfile.write_text(output, json.dumps(made, indent=1) + "\n")
+            print(f"  written to {output}", flush=True)
 
 
 def _speed(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
