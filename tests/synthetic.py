@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from slimming import records
+from slimming import ledger, records
 
 METHODS = {
     "none": {"name": "none"},
@@ -51,6 +52,17 @@ def write(
             records.write(path, record(study, dataset, network, method, seed, stage, ratio))
             paths.append(path)
     return paths
+
+
+def small_study(folder: Path, records_too: bool = True, **grid: object) -> Path:
+    """A folder with the ledger of a small study, and the records that it names if these are kept."""
+    methods = ("none", "l1", "lp-0.75", "tl1-1")
+    paths = write(folder, networks=("vgg19", "resnet20"), methods=methods, seeds=(1, 2), **grid)
+    directory = folder / "results" / "synthetic"
+    ledger.write("synthetic", paths, directory)
+    if not records_too:
+        shutil.rmtree(directory / "records")
+    return directory
 
 
 def record(study: str, dataset: str, network: str, method: str, seed: int, stage: str, ratio: float) -> dict:

@@ -18,30 +18,13 @@ from slimming.reporting import page
 ID = "digits/vgg19/tl1-1/seed2/finetuned-0.4"
 
 
-def _make(folder: Path, records_too: bool = True) -> Path:
-    """The ledger of a small study in `folder`/results/synthetic."""
-    paths = synthetic.write(
-        folder,
-        networks=("vgg19", "resnet20"),
-        methods=("none", "l1", "lp-0.75", "tl1-1"),
-        seeds=(1, 2),
-        scratch=(0.4,),
-        compensate=True,
-    )
-    directory = folder / "results" / "synthetic"
-    ledger.write("synthetic", paths, directory)
-    if not records_too:
-        shutil.rmtree(directory / "records")
-    return directory
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with a ledger, its records and report.html."""
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("page")
         patch.chdir(root)  # the ledger's paths are relative to here
-        directory = _make(root)
+        directory = synthetic.small_study(root, scratch=(0.4,), compensate=True)
         page.write(directory, directory / "report.html")
     return directory
 
@@ -76,13 +59,13 @@ def test_a_page_stays_small(written):
 
 
 def test_without_claims_the_page_says_so(tmp_path):
-    page.write(_make(tmp_path), tmp_path / "report.html")
+    page.write(synthetic.small_study(tmp_path), tmp_path / "report.html")
     assert "claims have not been evaluated" in (tmp_path / "report.html").read_text()
 
 
 def test_the_recorded_command_is_shown_and_without_records_one_that_follows_from_the_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    directory = _make(tmp_path)
+    directory = synthetic.small_study(tmp_path)
     record = directory / "records" / f"{ID}.json"
     page.write(directory, tmp_path / "with.html")
     row = _data(tmp_path / "with.html")["rows"][ID]
@@ -125,7 +108,7 @@ def test_the_command_of_every_stage_makes_that_stage(stage, written):
 
 
 def test_a_record_made_after_the_ledger_is_not_taken_for_its_source(tmp_path):
-    directory = _make(tmp_path)
+    directory = synthetic.small_study(tmp_path)
     path = directory / "records" / f"{ID}.json"
     record = records.read(path)
     record["checkpoint"]["sha256"] = "0" * 64
@@ -137,7 +120,7 @@ def test_a_record_made_after_the_ledger_is_not_taken_for_its_source(tmp_path):
 
 
 def test_a_faulty_ledger_is_refused_with_its_row(tmp_path):
-    directory = _make(tmp_path)
+    directory = synthetic.small_study(tmp_path)
     path = directory / "ledger.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines, lines[1]]))

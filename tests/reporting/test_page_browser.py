@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,28 +39,13 @@ RULES = """claims:
 """
 
 
-def _make(folder: Path, records_too: bool = True) -> Path:
-    """The ledger of a small study in `folder`/results/synthetic."""
-    paths = synthetic.write(
-        folder,
-        networks=("vgg19", "resnet20"),
-        methods=("none", "l1", "lp-0.75", "tl1-1"),
-        seeds=(1, 2),
-    )
-    directory = folder / "results" / "synthetic"
-    ledger.write("synthetic", paths, directory)
-    if not records_too:
-        shutil.rmtree(directory / "records")
-    return directory
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with a ledger, its records, claims.csv and report.html."""
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("page")
         patch.chdir(root)  # the ledger's paths are relative to here
-        directory = _make(root)
+        directory = synthetic.small_study(root)
         (directory / "claims.csv").write_text(CLAIMS)
         (root / "claims.yaml").write_text(RULES)
         page.write(directory, directory / "report.html", root / "claims.yaml")
@@ -220,7 +204,7 @@ def test_a_record_has_an_address_its_log_and_a_way_to_what_it_was_made_from(brow
 
 def test_without_its_record_the_panel_says_so(browser, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page.write(_make(tmp_path, records_too=False), tmp_path / "report.html")
+    page.write(synthetic.small_study(tmp_path, records_too=False), tmp_path / "report.html")
     browser.open(tmp_path / "report.html", f"#record/{ID}")
     text = browser.panel()
     assert "Not all records are here" in text
