@@ -74,20 +74,6 @@ def plan(options: argparse.Namespace) -> None:
     print(planning.report(asked, profile, [*known, *costs.shipped()], spent, options.price))
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line in one line, like everything else."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"slimming: error: {message}; see {self.prog} --help\n")
-
-
-def count(text: str) -> int:
-    """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
 def tables(options: argparse.Namespace) -> None:
     from slimming.reporting import tables
 
@@ -176,6 +162,20 @@ def merge(options: argparse.Namespace) -> None:
     from slimming.store import merge
 
     merge.merge(options.base, options.ours, options.theirs, options.path)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one line, like everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"slimming: error: {message}; see {self.prog} --help\n")
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def parser() -> Parser:
