@@ -1,7 +1,7 @@
 """Git's merge driver for ledgers and jobs.json: two people's changes are told apart by row, not by line.
 
 Rows of different runs often stand next to each other, where git's own merge sees a conflict; and counts of records
-(provenance.csv) would be merged wrongly without one. README has the two lines that make git call it.
+(provenance.csv) would be merged wrongly without one. docs/stored-results.md has the two lines that make git call it.
 """
 
 from __future__ import annotations
