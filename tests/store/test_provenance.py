@@ -36,6 +36,11 @@ def forget():
         path.unlink()
 
 
+def interrupted(*names):
+    """Those of the products whose jobs Snakemake takes for interrupted."""
+    return provenance._Memory()._files._filter_incomplete_keys(names)
+
+
 def test_what_was_exported_is_restored(memory, tmp_path):
     provenance.export("jobs.json", ["out"])
     before = memory.read("out")
@@ -84,6 +89,27 @@ def test_another_content_of_a_stored_product_is_refused_and_nothing_changes(memo
         provenance.restore("jobs.json", ["out"])
     assert os.stat("out").st_mtime_ns == before
     assert provenance._Memory().read("out") is None
+
+
+@pytest.mark.parametrize("known", ["in jobs.json", "of a failed attempt", "not at all"])
+def test_a_training_that_finished_unseen_is_sent_again(known, memory):
+    if known == "in jobs.json":
+        provenance.export("jobs.json", ["out"])
+    forget()
+    if known == "of a failed attempt":
+        make("out", "", MADE - 100)
+    provenance.Path("out").write_text("made here")
+    provenance.restore("jobs.json", ["out"], ["out", "not made yet"])
+    assert interrupted("out", "not made yet") == {"out"}
+
+
+def test_a_training_that_was_seen_or_stored_is_not_sent_again(memory):
+    make("stored", "content")
+    provenance.export("jobs.json", ["stored"])
+    forget()
+    make("out", "content")
+    provenance.restore("jobs.json", [], ["out", "stored"])
+    assert interrupted("out", "stored") == set()
 
 
 def test_another_content_of_what_is_made_in_seconds_counts_as_old(memory):

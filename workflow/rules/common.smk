@@ -1,5 +1,6 @@
 # What the rules share: the study, where its products lie, and which package files a job depends on.
 import gc
+import os
 import re
 import shutil
 import sys
@@ -46,7 +47,7 @@ def memory(wildcards, attempt):
 
 
 def training_minutes(epochs=None):
-    """For the `runtime` of training: by the run's network, data set and epochs, more after a failure."""
+    """For a training's `runtime`: by the run's network, data set and epochs, more after a failure."""
 
     def runtime(wildcards, attempt):
         run = RUNS[wildcards.run]
@@ -55,10 +56,17 @@ def training_minutes(epochs=None):
     return runtime
 
 
-def forget_states():
-    """Remove what interrupted trainings would go on from, where the record says that they have finished."""
+def states():
+    """What stopped trainings would go on from: pairs of the state, and the checkpoint and record it is to end in."""
     for state in Path(CHECKPOINTS).rglob("*.resume"):
-        if Path(RECORDS, state.relative_to(CHECKPOINTS).with_suffix(".json")).exists():
+        record = Path(RECORDS, state.relative_to(CHECKPOINTS)).with_suffix(".json")
+        yield state, (str(state.with_suffix(".safetensors")), str(record))
+
+
+def forget_states():
+    """Remove the states of trainings that have finished."""
+    for state, made in list(states()):
+        if all(map(os.path.exists, made)):
             state.unlink()
 
 
@@ -87,6 +95,13 @@ def folders(wildcards, output):
 
 KINDS = {slug: kind(run) for slug, run in RUNS.items()}
 STEPS = [products(*step) for step in STUDY.steps()]
+
+
+def of_all_runs(steps):
+    """Checkpoints and records that these steps (`products`) have in all runs."""
+    return [
+        path.format(run=run) for run in RUNS for step in steps for path in step.values()
+    ]
 
 
 def either(names):

@@ -69,13 +69,14 @@ rule crate:
         "slimming crate {params.study:q} {input.products} {input.paper} 2> {log}"
 
 
-# What DVC keeps because git should not, and what takes hours to make again.
+# What DVC keeps because git should not, and what takes long to make again.
 STORED = [
-    *dict.fromkeys(prepared(run) for run in RUNS.values()),
-    *(path.format(run=run) for run in RUNS for step in STEPS for path in step.values()),
+    *dict.fromkeys(map(prepared, RUNS.values())),
+    *of_all_runs([step for step in STEPS if step not in PRUNED]),
 ]
 PRODUCTS = [
     *STORED,
+    *of_all_runs(PRUNED),
     *(
         output
         for rule in workflow.rules
@@ -86,6 +87,8 @@ PRODUCTS = [
 
 if workflow.is_main_process:  # a cluster's jobs read this file too
     try:
-        provenance.restore(JOBS, STORED)
+        provenance.restore(
+            JOBS, STORED, {path for _, made in states() for path in made}
+        )
     except InputError as error:
         sys.exit(f"slimming: error: {error}")

@@ -57,8 +57,8 @@ def export(path: str | os.PathLike, expected: Iterable[str]) -> None:
     memory = _Memory()
     made: dict[str, tuple[Product, dict]] = {}
     for name in sorted(expected):
-        found = memory.read(name)
-        if found and _lies_as_made(name, found["endtime"]):
+        if memory.saw(name):
+            found = memory.read(name)
             known, _ = before.get(name, (None, None))
             digest = known.sha256 if known and known.made == found["endtime"] else tensorfile.sha256(name)
             record = {key: value for key, value in found.items() if key not in APART}
@@ -68,29 +68,32 @@ def export(path: str | os.PathLike, expected: Iterable[str]) -> None:
     write(path, grouped(made))
 
 
-def restore(path: str | os.PathLike, stored: Iterable[str]) -> None:
+def restore(path: str | os.PathLike, stored: Iterable[str], unseen: Iterable[str] = ()) -> None:
     """Give Snakemake back what `path` says of the products that lie here and are the same to the byte.
 
     Where an input does not lie here (in a clone with the ledger alone), the record of its product is left out:
     the product counts as it lies. Another content is no error for what is made in seconds: the product then counts as
     older than everything. For the `stored` products, which hours of training may have made, it is.
 
+    `unseen` are products beside which a training's state still lies. Jobs on a cluster make them when Snakemake has
+    died, which does not know then of what: it is told to send the job again, which goes on from the state and soon
+    ends.
+
     Raises InputError for a stored product that is neither what `path` says nor made here; nothing is changed then.
     """
-    if not Path(path).is_file():
-        return
     memory, stored = _Memory(), frozenset(stored)
     same, other = [], []
-    for job in read(path):
+    for job in read(path) if Path(path).is_file() else ():
         for name, product in job.products.items():
-            own = memory.read(name)
-            if not os.path.isfile(name) or (own and _lies_as_made(name, own["endtime"])):
+            if not os.path.isfile(name) or memory.saw(name):
                 continue
             if tensorfile.sha256(name) == product.sha256:
                 same.append((name, product, job.record))
-            elif own is None:
+            elif memory.read(name) is None:
                 other.append(name)
-    altered = sorted(stored.intersection(other))
+    again = {name for name in unseen if os.path.isfile(name) and not memory.saw(name)}
+    again -= {name for name, _, _ in same}
+    altered = sorted(stored.intersection(other) - again)
     if altered:
         raise InputError(
             f"{altered[0]}{f' and {len(altered) - 1} more' if altered[1:] else ''}: not what {path} says was made; "
@@ -98,6 +101,8 @@ def restore(path: str | os.PathLike, stored: Iterable[str]) -> None:
         )
     for name in other:
         os.utime(name, (OLDEST, OLDEST))
+    for name in again:
+        memory.doubt(name)
     for name, product, record in same:
         os.utime(name, (product.made, product.made))
         if all(map(os.path.exists, record["input"])):
@@ -168,5 +173,14 @@ class _Memory:
         found = self._files._read_record(name)
         return None if found is None else dict(found.items())
 
+    def saw(self, name: str) -> bool:
+        """Whether Snakemake saw the end of the job that made the product `name` as it lies here."""
+        found = self.read(name)
+        return found is not None and _lies_as_made(name, found["endtime"])
+
     def write(self, name: str, record: Mapping) -> None:
         self._files._write_record(name, self._record.model_validate(dict(record)))
+
+    def doubt(self, name: str) -> None:
+        """Mark a product as that of a job that was interrupted."""
+        self._files._mark_incomplete(name, None)
