@@ -1,4 +1,4 @@
-"""One Slurm for all tests, and the study that runs on it: two runs, and their bits as made by hand."""
+"""One Slurm for all tests, and the study that runs on it: three runs, and their bits as made by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ name: tiny
 datasets: {{digits: }}
 networks: {{vgg11: {{width: 0.0625}}}}
 lam: 0.005
-methods: [none, l1]
+methods: [none, l1, tl1]
 seeds: [1]
 ratios: [0.5]
 finetune: {{ratios: [0.5], epochs: 2}}
@@ -32,6 +32,7 @@ schedule: {{epochs: {EPOCHS}}}
 # to a log that Snakemake does not remove before another attempt.
 WRAPPER = """#!/bin/sh
 [ -z "$SLURM_JOB_ID" ] && exec {slimming} "$@"
+trap : TERM
 method=$(echo "$*" | sed -n 's/.*"method_slug": "\\([^"]*\\)".*/\\1/p')
 unshare --net {slimming} "$@" 2>> "{root}/$1-$method.log" &
 echo "$SLURM_JOB_ID $! gpu=$CUDA_VISIBLE_DEVICES $*" >> {calls}
@@ -88,11 +89,6 @@ class Project:
     def called(self) -> list[list[str]]:
         """Start and end of every stage in a Slurm job: job, process, then "gpu=..." and the command, or "end"."""
         return [line.split() for line in self.calls.read_text().splitlines()] if self.calls.exists() else []
-
-    def checkpoints(self) -> dict[str, bytes]:
-        """{path below the study's checkpoints: content}."""
-        folder = self.root / "results/tiny/checkpoints"
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.safetensors")}
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,9 @@ class Slurm:
     def stop(self) -> None:
         """End all jobs, then the daemons in the reverse order of their start."""
         self("scancel", "--user=root", check=False)
+        deadline = time.monotonic() + 20
+        while self("squeue", "--noheader", check=False) and time.monotonic() < deadline:
+            time.sleep(0.2)
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
         for process in reversed(self.processes):

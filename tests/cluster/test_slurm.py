@@ -19,24 +19,17 @@ from cluster.conftest import EPOCHS, Project
 from cluster.slurm import Slurm
 from slimming import tensorfile
 from slimming.errors import InputError
+from slimming.store import provenance
 
 PROFILE = [
-    *("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2"),
     *("--set-resources", "train:gpu=1", "finetune:gpu=1"),  # the study computes on a CPU; Slurm counts all the same
+    *("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "2"),
 ]
+METHODS = ("none", "l1", "tl1-1")
 LEDGER = "results/tiny/ledger.csv"
 SAME = ["dataset", "network", "method", "seed", "ratio", "stage", "accuracy", "loss", "checkpoint_sha256"]
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def until(ready: Callable[[], object], what: str, seconds: float = 240) -> object:
-    """The first true value of `ready()`."""
-    deadline = time.monotonic() + seconds
-    while not (value := ready()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
-    return value
 
 
 class Most:
@@ -60,32 +53,34 @@ class Most:
         self.thread.join()
 
 
-class Disturbed:
-    """The study on Slurm while a job is cancelled, one times out, the node is drained, and Snakemake is killed."""
+class Study:
+    """The study on Slurm in a project of its own, and what its trainings have done so far."""
 
     def __init__(self, project: Project, slurm: Slurm):
         self.project, self.slurm = project, slurm
 
-    def run(self) -> None:
-        first = self.project.start(*PROFILE, LEDGER)
-        self.cancelled, self.stopped = until(lambda: len(self.midway()) == 2 and self.midway(), "two trainings")
-        self.node("drain")
-        self.slurm("scancel", self.job(self.cancelled))
-        end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 2))
-        self.slurm("scontrol", "update", f"jobid={self.job(self.stopped)}", f"endtime={end}")
-        until(lambda: len(self.slurm.jobs("--states=pending")) == 2, "both sent again")
-        assert not self.slurm.jobs("--states=running")
-        self.node("resume")
-        until(lambda: "continuing at epoch" in self.log(self.cancelled), "the first of them to go on")
-        training = self.process(self.cancelled)
-        os.kill(training, signal.SIGSTOP)
-        first.kill()
-        first.wait()
-        self.project.snakemake("--unlock")
-        second = self.project.start(*PROFILE, LEDGER)
-        until(lambda: "waiting for another process" in self.log(self.cancelled), "the same training sent again")
-        os.kill(training, signal.SIGCONT)
-        assert second.wait() == 0, self.project.printed()[-6000:]
+    def start(self, *arguments: str) -> None:
+        self.snakemake = self.project.start(*PROFILE, *arguments)
+
+    def until(self, ready: Callable[[], object], what: str, seconds: float = 240) -> object:
+        """The first true value of `ready()` while Snakemake runs."""
+        deadline = time.monotonic() + seconds
+        while not (value := ready()):
+            assert self.snakemake.poll() is None, self.project.printed()[-6000:]
+            assert time.monotonic() < deadline, f"waited in vain for {what}"
+            time.sleep(0.05)
+        return value
+
+    def finish(self) -> None:
+        assert self.snakemake.wait() == 0, self.project.printed()[-6000:]
+
+    def freeze(self, count: int) -> list[str]:
+        """Stop so many trainings in the middle; their methods."""
+        frozen: list[str] = []
+        while len(frozen) < count:
+            frozen.append(self.until(lambda: [each for each in self.midway() if each not in frozen], "a training")[0])
+            os.kill(self.process(frozen[-1]), signal.SIGSTOP)
+        return frozen
 
     def calls(self) -> Iterator[tuple[str, int, str]]:
         """(Slurm job, process, method) of every training that was started, in order."""
@@ -126,40 +121,107 @@ class Disturbed:
         return Counter(map(int, re.findall(r"^epoch (\d+)/", self.log(method), re.MULTILINE)))
 
 
+def disturb(study: Study) -> None:
+    """A job is cancelled, one times out, the node is drained, and Snakemake is killed while jobs run."""
+    study.start(LEDGER)
+    study.cancelled, study.late = study.freeze(2)
+    study.node("drain")
+    study.slurm("scancel", study.job(study.cancelled))
+    end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 2))
+    study.slurm("scontrol", "update", f"jobid={study.job(study.late)}", f"endtime={end}")
+    study.until(lambda: len(study.slurm.jobs("--states=pending")) == 3, "both to be sent again")
+    assert not study.slurm.jobs("--states=running")
+    study.node("resume")
+    study.until(lambda: "continuing at epoch" in study.log(study.cancelled), "the first to go on")
+    training = study.process(study.cancelled)
+    os.kill(training, signal.SIGSTOP)
+    study.snakemake.kill()
+    study.snakemake.wait()
+    while len(study.slurm.jobs("--states=pending,running,completing")) > 1:  # the others finish unseen
+        time.sleep(0.2)
+    study.project.snakemake("--unlock")
+    study.start(LEDGER)
+    study.until(lambda: "waiting for another process" in study.log(study.cancelled), "the frozen one to be sent again")
+    os.kill(training, signal.SIGCONT)
+    study.finish()
+
+
+def preempt(study: Study) -> None:
+    """Two trainings in one Slurm job, which Slurm puts back into the queue in the middle of the first."""
+    study.methods = ["l1", "none"]
+    records = [f"results/tiny/records/digits/vgg11/{method}/seed1/trained.json" for method in study.methods]
+    study.start(*records, "--group-components", "training=2")
+    (study.preempted,) = study.freeze(1)
+    job = study.job(study.preempted)
+    study.slurm("scontrol", "requeue", job)
+    study.until(lambda: study.slurm.jobs("--states=pending"), "the job to be back in the queue")
+    study.slurm("scontrol", "update", f"jobid={job}", "starttime=now")  # Slurm would wait for two minutes
+    study.finish()
+
+
 @pytest.fixture(scope="module")
 def studies(slurm, tmp_path_factory):
-    """The study twice, one after the other: disturbed, and undisturbed with two trainings a Slurm job."""
-    disturbed = Disturbed(Project(tmp_path_factory.mktemp("disturbed"), slurm.environment), slurm)
-    paired = Project(tmp_path_factory.mktemp("paired"), slurm.environment)
-    with Most(slurm) as most, paired, disturbed.project:
-        disturbed.run()
-        paired.snakemake(*PROFILE, LEDGER, "--group-components", "training=2", "finetuning=2")
-    return disturbed, paired, most
+    """The study disturbed, then two of its trainings preempted."""
+    disturbed, preempted = (
+        Study(Project(tmp_path_factory.mktemp(name), slurm.environment), slurm) for name in ("disturbed", "preempted")
+    )
+    with Most(slurm) as most, disturbed.project, preempted.project:
+        disturb(disturbed)
+        preempt(preempted)
+    return disturbed, preempted, most
 
 
 def ledger(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)[SAME]
 
 
+def made(folder: Path) -> dict[str, bytes]:
+    """Content of every checkpoint in a results folder."""
+    paths = (folder / "checkpoints").rglob("*.safetensors")
+    return {str(path.relative_to(folder / "checkpoints")): path.read_bytes() for path in paths}
+
+
 def test_disturbed_study_has_the_bits_of_a_local_run(studies, by_hand):
     disturbed, _, _ = studies
     pd.testing.assert_frame_equal(ledger(disturbed.project.root / LEDGER), ledger(by_hand / "ledger.csv"))
-    wanted = {
-        str(path.relative_to(by_hand / "checkpoints")): path.read_bytes()
-        for path in (by_hand / "checkpoints").rglob("*.safetensors")
-    }
-    assert disturbed.project.checkpoints() == wanted
+    assert made(disturbed.project.root / "results/tiny") == made(by_hand)
+
+
+def test_preempted_trainings_have_the_bits_of_a_local_run(studies, by_hand):
+    _, preempted, _ = studies
+    checkpoints = made(preempted.project.root / "results/tiny")
+    assert len(checkpoints) == 2
+    assert checkpoints.items() <= made(by_hand).items()
 
 
 def test_stopped_trainings_go_on_where_their_state_was_saved(studies):
-    disturbed, _, _ = studies
-    for method in (disturbed.cancelled, disturbed.stopped):
-        epochs = disturbed.epochs(method)
+    disturbed, preempted, _ = studies
+    for study, method in [*((disturbed, method) for method in METHODS), (preempted, preempted.preempted)]:
+        epochs = study.epochs(method)
         assert set(epochs) == set(range(1, EPOCHS + 1))
         assert epochs[1] == 1
-        assert "starting over" not in disturbed.log(method)
+        assert "continuing at epoch" in study.log(method)
+        assert "starting over" not in study.log(method)
         # What is trained twice came after the last state that was saved: in three attempts less than one training.
         assert sum(epochs.values()) < 2 * EPOCHS
+
+
+def test_what_has_finished_is_not_repeated(studies):
+    disturbed, preempted, _ = studies
+    called = Counter(command[0] for _, _, _, *command in disturbed.project.called() if command)
+    assert called.keys() == {"train", "prune", "finetune"}  # nor do local rules become jobs
+    assert called["prune"] == called["finetune"] == len(METHODS)
+    (other,) = set(preempted.methods) - {preempted.preempted}
+    assert preempted.epochs(other) == Counter(range(1, EPOCHS + 1))
+
+
+def test_jobs_that_finished_unseen_have_provenance(studies):
+    root = studies[0].project.root
+    known = provenance.products(provenance.read(root / "results/tiny/jobs.json"))
+    folders = (root / "data/prepared", root / "results/tiny/checkpoints", root / "results/tiny/records")
+    stored = {str(path.relative_to(root)) for folder in folders for path in folder.rglob("*.*")}
+    assert len(stored) == 1 + 2 * 3 * len(METHODS)
+    assert stored <= known.keys()
 
 
 def test_no_more_gpu_jobs_run_at_once_than_there_are_gpus(studies):
@@ -167,11 +229,10 @@ def test_no_more_gpu_jobs_run_at_once_than_there_are_gpus(studies):
     assert most.count == 2
 
 
-def test_group_of_trainings_takes_turns_on_one_gpu(studies, by_hand):
-    _, paired, _ = studies
-    pd.testing.assert_frame_equal(ledger(paired.root / LEDGER), ledger(by_hand / "ledger.csv"))
+def test_group_of_trainings_takes_turns_on_one_gpu(studies):
+    _, preempted, _ = studies
     running, most, jobs, gpus = set(), 0, set(), set()
-    for job, process, what, *command in paired.called():
+    for job, process, what, *command in preempted.project.called():
         if command[:1] == ["train"]:
             running.add(process)
             jobs.add(job)
@@ -181,14 +242,8 @@ def test_group_of_trainings_takes_turns_on_one_gpu(studies, by_hand):
     assert (len(jobs), len(gpus), most) == (1, 1, 1)
 
 
-def test_jobs_have_no_network_and_local_rules_never_become_jobs(studies):
-    _, paired, _ = studies
-    called = {command[0] for _, _, _, *command in paired.called() if command}
-    assert called == {"train", "prune", "finetune"}
-
-
 def test_finished_study_leaves_no_states_locks_or_unfinished_files(studies):
-    for project in (studies[0].project, studies[1]):
-        left = [path.name for path in (project.root / "results").rglob("*") if path.is_file()]
+    for study in studies[:2]:
+        left = [path.name for path in (study.project.root / "results").rglob("*") if path.is_file()]
         assert not [name for name in left if name.endswith((".resume", ".lock"))]
-        assert not list(project.root.glob(".snakemake/locks/*"))
+        assert not list(study.project.root.glob(".snakemake/locks/*"))
