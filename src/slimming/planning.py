@@ -174,7 +174,8 @@ def report(study: Study, asked: Profile, known: Iterable[Speed], spent: Mapping[
             )
     text += ["", f"checkpoints   {stored / 1e9:10.2f} GB, and {states / 1e9:.2f} GB of states until the ledger is made"]
     if asked.at_once:
-        text += [f"at least      {hours / asked.at_once:10.2f} hours, with {asked.at_once} jobs at once"]
+        least = max(hours / asked.at_once, *(line.longest for line in lines))
+        text += [f"at least      {least:10.2f} hours, with {asked.at_once} jobs at once"]
     if price is not None:
         most = "" if measured else ", at most"
         text += [f"cost          {price * gpu_hours:10.2f}, at {price:g} per GPU-hour{most}"]

@@ -97,10 +97,10 @@ KINDS = {slug: kind(run) for slug, run in RUNS.items()}
 STEPS = [products(*step) for step in STUDY.steps()]
 
 
-def of_all_runs(steps):
-    """Checkpoints and records that these steps (`products`) have in all runs."""
+def every(steps, runs=RUNS):
+    """Checkpoints and records of these steps (`products`) in these runs."""
     return [
-        path.format(run=run) for run in RUNS for step in steps for path in step.values()
+        path.format(run=run) for run in runs for step in steps for path in step.values()
     ]
 
 

@@ -69,14 +69,10 @@ rule crate:
         "slimming crate {params.study:q} {input.products} {input.paper} 2> {log}"
 
 
-# What DVC keeps because git should not, and what takes long to make again.
-STORED = [
-    *dict.fromkeys(map(prepared, RUNS.values())),
-    *of_all_runs([step for step in STEPS if step not in PRUNED]),
-]
+# What DVC keeps because git should not, and what takes hours to make again.
+STORED = [*dict.fromkeys(map(prepared, RUNS.values())), *every(STEPS)]
 PRODUCTS = [
     *STORED,
-    *of_all_runs(PRUNED),
     *(
         output
         for rule in workflow.rules
@@ -86,9 +82,12 @@ PRODUCTS = [
 ]
 
 if workflow.is_main_process:  # a cluster's jobs read this file too
+    # Jobs that ran here and may have ended when no Snakemake saw it. To make these again takes little time.
+    unseen = [path for _, made in states() for path in made]
+    unseen += every(
+        PRUNED, [run for run in RUNS if Path(LOGS, "prune", f"{run}.log").exists()]
+    )
     try:
-        provenance.restore(
-            JOBS, STORED, {path for _, made in states() for path in made}
-        )
+        provenance.restore(JOBS, STORED, unseen)
     except InputError as error:
         sys.exit(f"slimming: error: {error}")

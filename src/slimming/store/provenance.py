@@ -75,9 +75,8 @@ def restore(path: str | os.PathLike, stored: Iterable[str], unseen: Iterable[str
     the product counts as it lies. Another content is no error for what is made in seconds: the product then counts as
     older than everything. For the `stored` products, which hours of training may have made, it is.
 
-    `unseen` are products beside which a training's state still lies. Jobs on a cluster make them when Snakemake has
-    died, which does not know then of what: it is told to send the job again, which goes on from the state and soon
-    ends.
+    Jobs on a cluster go on when Snakemake has died, which does not know then of what their products were made. Where it
+    has no record of the `unseen` as they lie, it is told to send their jobs again.
 
     Raises InputError for a stored product that is neither what `path` says nor made here; nothing is changed then.
     """
