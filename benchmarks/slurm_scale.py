@@ -78,7 +78,7 @@ def main() -> None:
         sys.exit(reason)
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "project")
-        for part in ("workflow", "profiles", "src"):
+        for part in ("workflow", "profiles", "config", "paper", "src"):
             shutil.copytree(ROOT / part, project / part)
         shutil.copy(ROOT / "Snakefile", project)
         os.chdir(project)

@@ -102,6 +102,14 @@ def test_records_of_a_study_give_its_speed_and_what_it_used(tmp_path, monkeypatc
     assert any(line.startswith("cost") and "0.00" in line for line in printed)
 
 
+def test_no_number_of_jobs_at_once_makes_the_longest_job_shorter(asked, slurm):
+    known = [Speed("cuda", "vgg19", costs.size(asked.runs()[0])[1], 1.0)]
+    lines, _ = planning.plan(asked, slurm, known)
+    for at_once, hours in [(2, sum(line.hours for line in lines) / 2), (1000, max(line.longest for line in lines))]:
+        printed = planning.report(asked, slurm._replace(at_once=at_once), known, {}, None)
+        assert f"at least      {hours:10.2f} hours, with {at_once} jobs at once" in printed
+
+
 def test_missing_profile_is_refused():
     with pytest.raises(InputError, match=r"none/config\.yaml: not a readable profile"):
         planning.profile("none")
