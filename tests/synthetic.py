@@ -39,15 +39,16 @@ def write(
     ratios: Sequence[float] = RATIOS,
     finetuned: Sequence[float] = FINETUNED,
     scratch: Sequence[float] = (),
-    compensate: bool = False,
+    variants: bool = False,
 ) -> list[Path]:
     """Write the records of a study below `root` as the jobs lay them out, and return their paths."""
     paths = []
     for dataset, network, method, seed in itertools.product(datasets, networks, methods, seeds):
         folder = root / "results" / study / "records" / dataset / network / method / f"seed{seed}"
-        compensated = ratios if compensate else ()
-        made = ((0.0,), ratios, compensated, finetuned, scratch, scratch)
-        for stage, ratio in [(stage, r) for stage, some in zip(records.STAGES, made, strict=True) for r in some]:
+        made = {"trained": (0.0,), "pruned": ratios, "finetuned": finetuned}
+        made |= dict.fromkeys(records.VARIANTS, ratios if variants else ())
+        made |= dict.fromkeys(records.BUDGETS.values(), scratch)
+        for stage, ratio in [(each, ratio) for each in records.STAGES for ratio in made[each]]:
             path = folder / f"{records.stem(stage, ratio)}.json"
             records.write(path, record(study, dataset, network, method, seed, stage, ratio))
             paths.append(path)
@@ -144,7 +145,7 @@ def _accuracy(method: str, stage: str, ratio: float, rng: np.random.Generator) -
     if stage in records.UNTRAINED:
         knee = {"none": 0.15, "l1": 0.5, "tl1": 0.72, "lp": 0.62}.get(method.partition("-")[0], 0.42)
         top = 0.1 + (top - 0.1) / (1 + np.exp((ratio - knee - rng.normal(0, 0.03)) / 0.05))
-    if stage == "compensated":
+    if stage in records.VARIANTS:
         top += 0.3 * (0.97 - top)
     return float(np.clip(top, 0, 1))
 

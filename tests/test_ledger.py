@@ -25,7 +25,7 @@ KEY = ("dataset", "network", "method", "seed", "ratio", "stage")
 METHODS = ("l1", "lp-0.5", "mcp-500")
 PART = {
     "networks": ("vgg19",), "methods": METHODS, "seeds": (2, 10), "ratios": (0.4, 0.8), "finetuned": (0.4,),
-    "scratch": (0.4,), "compensate": True,
+    "scratch": (0.4,), "variants": True,
 }  # fmt: skip
 ALONE = ("synthetic", "digits", "vgg19", "l1", 1)
 
@@ -72,7 +72,7 @@ def test_the_columns_and_their_order_are_those_promised(made):
 
 def test_every_measurement_has_one_row_sorted_by_number_not_by_text(made):
     keys = [key(row) for row in lines(made[1] / "ledger.csv")]
-    at = {0.4: ["compensated", "finetuned", "pruned", "scratch", "scratch-compute"], 0.8: ["compensated", "pruned"]}
+    at = {0.4: sorted(set(records.STAGES) - {"trained"}), 0.8: ["compensated", "pruned", "recalibrated"]}
     stages = [(0.0, "trained"), *((ratio, stage) for ratio, stages in at.items() for stage in stages)]
     assert keys == [("digits", "vgg19", method, seed, *end) for method in METHODS for seed in (2, 10) for end in stages]
 
@@ -142,8 +142,8 @@ def test_without_a_method_all_other_lines_are_the_same_bytes(made, tmp_path):
 
 def test_the_machine_and_its_warnings_are_counted(made):
     provenance = {(row["item"], row["value"]): int(row["records"]) for row in lines(made[1] / "provenance.csv")}
-    assert provenance["study", "synthetic"] == len(made[0]) == 48
-    assert provenance["warning", "mcp-500 with lam=0.0001 cannot act_here: 50% & more"] == 16
+    assert provenance["study", "synthetic"] == len(made[0]) == 60
+    assert provenance["warning", "mcp-500 with lam=0.0001 cannot act_here: 50% & more"] == 20
     assert not {"command", "started"} & {item for item, _ in provenance}
 
 
@@ -171,20 +171,20 @@ def test_an_impossible_accuracy_in_a_record_is_refused(tmp_path, accuracy):
 @pytest.mark.parametrize("accuracy", ["nan", "inf", "-inf", "", "1.5", "high"])
 def test_an_impossible_accuracy_in_a_table_is_refused_by_its_line(made, tmp_path, accuracy):
     rows = lines(made[1] / "ledger.csv")
-    rows[8]["accuracy"] = accuracy
+    rows[10]["accuracy"] = accuracy
     path = tmp_path / "ledger.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
     message = refusal(ledger.read, path)
-    assert f"{path}: line 10 (dataset digits, network vgg19, method l1, seed 10, ratio 0.0, stage trained" in message
+    assert f"{path}: line 12 (dataset digits, network vgg19, method l1, seed 10, ratio 0.0, stage trained" in message
     assert "accuracy is" in message
 
 
 def test_a_duplicate_line_is_refused_by_its_number(made, tmp_path):
     text = (made[1] / "ledger.csv").read_text().splitlines(keepends=True)
     path = tmp_path / "ledger.csv"
-    path.write_text("".join([*text, text[9]]))
+    path.write_text("".join([*text, text[11]]))
     assert "another row with this key" in (message := refusal(ledger.read, path))
-    assert f"{path}: line 10 (dataset digits, network vgg19, method l1, seed 10" in message
+    assert f"{path}: line 12 (dataset digits, network vgg19, method l1, seed 10" in message
 
 
 @pytest.mark.parametrize("column", COLUMNS.split(","))

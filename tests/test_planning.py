@@ -19,6 +19,7 @@ STUDY = {
     "finetune": {"ratios": [0.5], "epochs": 2},
     "scratch": {"ratios": [0.7]},
     "compensate": True,
+    "recalibrate": True,
     "schedule": {"epochs": 10},
     "device": "cuda",
 }
@@ -53,7 +54,7 @@ def test_plan_adds_up_jobs_and_hours_of_the_grid(asked, slurm):
         ("finetune", 6, 6),
         ("scratch", 12, 12),
     ]
-    seconds = {"train": 10 * 60, "prune": 4 * 10, "finetune": 2 * 60, "scratch": 10 * 60}  # at 1000 images a second
+    seconds = {"train": 10 * 60, "prune": 6 * 10, "finetune": 2 * 60, "scratch": 10 * 60}  # at 1000 images a second
     for line in lines:
         assert line.longest == pytest.approx((seconds[line.rule] + planning.START) / 3600)
         assert line.gpu_hours == line.hours == pytest.approx(line.jobs * line.longest)

@@ -82,10 +82,11 @@ def test_every_checkpoint_of_a_run_is_listed(tiny):
 
 
 def test_variants_are_made_where_the_study_asks_for_them():
-    asked = study.parse(changed(compensate=True, scratch={"ratios": [0.5, 0.25]}), "x")
+    asked = study.parse(changed(compensate=True, recalibrate=True, scratch={"ratios": [0.5, 0.25]}), "x")
     assert asked.steps() == [
         ("trained", 0), ("pruned", 0.5), ("pruned", 0), ("pruned", 0.25),
-        ("compensated", 0.5), ("compensated", 0), ("compensated", 0.25), ("finetuned", 0.25),
+        ("compensated", 0.5), ("compensated", 0), ("compensated", 0.25),
+        ("recalibrated", 0.5), ("recalibrated", 0), ("recalibrated", 0.25), ("finetuned", 0.25),
         ("scratch", 0.5), ("scratch", 0.25), ("scratch-compute", 0.5), ("scratch-compute", 0.25),
     ]  # fmt: skip
     assert study.load(asked.settings()) == asked

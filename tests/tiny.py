@@ -16,6 +16,7 @@ STUDY = {
     "seeds": [1],
     "ratios": [0, 0.5, 0.95],
     "compensate": True,
+    "recalibrate": True,
     "finetune": {"ratios": [0.5]},
     "scratch": {"ratios": [0.5]},
     "schedule": {"epochs": 2},
@@ -42,7 +43,8 @@ class Work:
 
     def prune(self) -> list[str]:
         ratios = [f"{ratio:g}" for ratio in self.study.ratios]
-        return self.command("prune", self.checkpoints / "trained.safetensors", "--ratios", *ratios, "--compensate")
+        variants = [f"--{key}" for key in records.VARIANTS.values()]
+        return self.command("prune", self.checkpoints / "trained.safetensors", "--ratios", *ratios, *variants)
 
     def finetune(self) -> list[str]:
         return self.command("finetune", self.checkpoints / "pruned-0.5.safetensors")

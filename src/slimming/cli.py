@@ -26,10 +26,12 @@ def train(options: argparse.Namespace) -> None:
 
 
 def prune(options: argparse.Namespace) -> None:
+    from slimming import records
     from slimming.stages.prune import prune
 
     folders = options.checkpoints, options.records
-    prune(options.checkpoint, options.data, options.ratios, folders, options.compensate)
+    variants = [stage for stage, key in records.VARIANTS.items() if getattr(options, key)]
+    prune(options.checkpoint, options.data, options.ratios, folders, variants)
 
 
 def finetune(options: argparse.Namespace) -> None:
@@ -212,6 +214,7 @@ def parser() -> Parser:
     added.add_argument("checkpoint", type=Path)
     added.add_argument("--ratios", type=float, nargs="+", required=True, metavar="RATIO")
     added.add_argument("--compensate", action="store_true", help="and once more, with constants folded into biases")
+    added.add_argument("--recalibrate", action="store_true", help="and once more, with new BatchNorm statistics")
     files(added)
 
     added = stage(finetune, "train a pruned network again, without penalty")

@@ -108,7 +108,7 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
         # Every pruned network is tested once, as a training is in every epoch.
         images = sources.get(run.dataset).images
         tested = images[1] / sum(images)
-        pruned = counts["pruned"] + counts["compensated"]
+        pruned = sum(counts[stage] for stage in UNTRAINED)
         seconds["train"].append(START + training(run, epochs))
         seconds["prune"].append(START + training(run, 1) * tested * pruned)
         seconds["finetune"] += [START + training(run, study.finetune.epochs or epochs)] * counts["finetuned"]

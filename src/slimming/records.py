@@ -24,6 +24,7 @@ The stages of a run, and what each leaves:
   * trained, the dense network
   * pruned, the same without the channels that a ratio removes
   * compensated, with the same channels removed and their constants folded into the biases of what reads them
+  * recalibrated, with the same channels removed and the statistics of BatchNorm layers taken anew
   * finetuned, the pruned network trained again without a penalty
   * scratch, the pruned network's shape with fresh weights, trained without a penalty for the epochs of the training
   * scratch-compute, the same for more epochs, so that it costs as much compute as the training
@@ -47,9 +48,10 @@ from slimming import tensorfile
 from slimming.errors import InputError
 
 SCHEMA = 1
-STAGES = ("trained", "pruned", "compensated", "finetuned", "scratch", "scratch-compute")
-UNTRAINED = ("pruned", "compensated")  # these have no epochs
-PARENTS = dict.fromkeys(("pruned", "compensated"), "trained")  # what a stage's network is made from
+STAGES = ("trained", "pruned", "compensated", "recalibrated", "finetuned", "scratch", "scratch-compute")
+VARIANTS = {"compensated": "compensate", "recalibrated": "recalibrate"}  # of pruning, by the key that asks for them
+UNTRAINED = ("pruned", *VARIANTS)  # these have no epochs
+PARENTS = dict.fromkeys(UNTRAINED, "trained")  # what a stage's network is made from
 PARENTS |= dict.fromkeys(("finetuned", "scratch", "scratch-compute"), "pruned")
 BUDGETS = {"epochs": "scratch", "compute": "scratch-compute"}  # what training from scratch has as much of
 PACKAGES = ("slimming", "torch", "numpy", "safetensors")

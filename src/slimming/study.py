@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from slimming import methods, networks, sources
 from slimming.errors import InputError, unknown
-from slimming.records import BUDGETS
+from slimming.records import BUDGETS, VARIANTS
 
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -116,7 +116,8 @@ class Study(Machine):
     lam: dict[str, float] = Field(1e-4, validate_default=True, description="strength of penalties, one or by network")
     seeds: list[Seed] = Field(min_length=1)
     ratios: list[Ratio] = Field(min_length=1, description="shares of channels to remove")
-    compensate: bool = Field(False, description="prune a second time, with constants folded into biases")
+    compensate: bool = Field(False, description="prune once more, with constants folded into biases")
+    recalibrate: bool = Field(False, description="prune once more, with BatchNorm's statistics taken anew")
     finetune: Finetune = Finetune()
     scratch: Scratch = Scratch()
     schedule: Schedule = Schedule()
@@ -173,7 +174,7 @@ class Study(Machine):
         made = {
             "trained": [0.0],
             "pruned": self.ratios,
-            "compensated": self.ratios if self.compensate else [],
+            **{stage: self.ratios if getattr(self, key) else [] for stage, key in VARIANTS.items()},
             "finetuned": self.finetune.ratios,
             **dict.fromkeys(BUDGETS.values(), self.scratch.ratios),
         }

@@ -15,7 +15,7 @@ from PIL import Image
 
 import simulated
 import synthetic
-from slimming import ledger, study
+from slimming import ledger, records, study
 from slimming.reporting import figures, style, summary
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -158,14 +158,14 @@ def test_accuracies_are_drawn_in_per_cent_at_the_mean(tables):
 
 
 def test_stages_have_rows_and_share_a_scale_where_they_are_to_be_compared(tmp_path):
-    point = {"pruned": 0.2, "compensated": 0.5, "finetuned": 0.9, "scratch": 0.8, "scratch-compute": 0.95}
+    point = dict(zip(records.STAGES[1:], (0.2, 0.5, 0.7, 0.9, 0.8, 0.95), strict=True))
     curve = {("trained", 0.0): (0.93, 100)} | {(stage, 0.4): (accuracy, 50) for stage, accuracy in point.items()}
     cells = ledger.read(simulated.write(tmp_path, simulated.rows("l1", 1, curve)) / "ledger.csv")
     figure = figures.accuracy_ratio({"cells": summary.summarise(cells)})
     drawn = [axis.get_lines()[0].get_ydata().tolist() for axis in figure.axes]
     assert drawn == [pytest.approx([93, 100 * accuracy]) for accuracy in point.values()]
     scales = [axis.get_ylim() for axis in figure.axes]
-    assert scales[0] == scales[1] != scales[2] == scales[3] == scales[4]
+    assert scales[0] == scales[1] == scales[2] != scales[3] == scales[4] == scales[5]
     assert figure.get_figheight() < 8  # inches, of a page of 9.4
 
 

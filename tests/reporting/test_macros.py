@@ -29,7 +29,7 @@ def directory(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("macros")
     grid = {"datasets": ("digits", "letters"), "networks": ("resnet20", "vgg19"), "ratios": (0.4, 0.75)}
     methods = ("l1", "lp-0.5", "mcp-500", "none")
-    paths = synthetic.write(root, **grid, methods=methods, finetuned=(0.4,), scratch=(0.4,), compensate=True)
+    paths = synthetic.write(root, **grid, methods=methods, finetuned=(0.4,), scratch=(0.4,), variants=True)
     ledger.write("synthetic", paths, root / "ledger")
     return root / "ledger"
 

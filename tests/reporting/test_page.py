@@ -24,7 +24,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("page")
         patch.chdir(root)  # the ledger's paths are relative to here
-        directory = synthetic.small_study(root, scratch=(0.4,), compensate=True)
+        directory = synthetic.small_study(root, scratch=(0.4,), variants=True)
         page.write(directory, directory / "report.html")
     return directory
 
@@ -104,7 +104,7 @@ def test_the_command_of_every_stage_makes_that_stage(stage, written):
     assert options.checkpoint.stem == records.stem(records.PARENTS[stage], measured["ratio"])
     asked = vars(options)
     assert records.BUDGETS.get(asked.get("budget")) == (stage if stage.startswith("scratch") else None)
-    assert asked.get("compensate", False) == (stage == "compensated")
+    assert {made for made, key in records.VARIANTS.items() if asked.get(key)} == {stage}.intersection(records.VARIANTS)
 
 
 def test_a_record_made_after_the_ledger_is_not_taken_for_its_source(tmp_path):

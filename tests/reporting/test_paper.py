@@ -123,7 +123,7 @@ def typeset(tmp_path_factory) -> list[Path]:
     grid["datasets"] = ("cifar10",)  # of which there are published results
     grid["ratios"] = [percent / 100 for percent in range(20, 90, 10)]  # as many as make a table that has to be turned
     directory = root / "results" / STUDY
-    records = synthetic.write(root, STUDY, **grid, scratch=(0.4,), compensate=True)
+    records = synthetic.write(root, STUDY, **grid, scratch=(0.4,), variants=True)
     ledger.write(STUDY, records, directory)
     evaluation.write(directory, RULES["claims_file"], directory / "claims.csv")
     tables.write(directory, directory / "tables")

@@ -111,21 +111,27 @@ def test_without_the_reference_there_are_no_differences(tmp_path):
 
 
 def test_a_study_has_the_tables_of_its_stages(tmp_path):
-    for stages in (["trained", "pruned"], ["trained", "pruned", "compensated", "scratch-compute"]):
+    for stages in (
+        ["trained", "pruned"],
+        ["trained", "pruned", "compensated", "scratch-compute"],
+        ["trained", "pruned", "recalibrated"],
+    ):
         folder = tmp_path / stages[-1]
         cells = [row for stage in stages for row in rows({"l1": [0.5]}, stage=stage)]
         names = {path.stem for path in typeset(folder, cells).glob("*.csv")} - {"settings", "provenance"}
         assert names == set(tables.of_stages(stages))
         assert {f"{what}-{stage}" for what in ("accuracy", "difference") for stage in stages[1:]} <= names
         assert ("compensation" in names) == ("compensated" in stages)
+        assert ("recalibration" in names) == ("recalibrated" in stages)
         assert "accuracy-finetuned" not in names
 
 
-def test_gains_by_compensation_are_paired_by_seed(tmp_path):
+@pytest.mark.parametrize(("table", "stage"), [("compensation", "compensated"), ("recalibration", "recalibrated")])
+def test_gains_of_a_variant_are_paired_by_seed(tmp_path, table, stage):
     # 2, 3 and 7 points: mean 4, sample variance (4 + 1 + 9) / 2.
-    compensated = {"l1": (0.92, 0.95, 1.0), "tl1-1": (0.95, 0.95, 0.98)}
-    cells = rows({**ACCURACIES, "l1": (0.90, 0.92, 0.93)}) + rows(compensated, stage="compensated")
-    assert body(typeset(tmp_path, cells), "compensation-digits") == [
+    variant = {"l1": (0.92, 0.95, 1.0), "tl1-1": (0.95, 0.95, 0.98)}
+    cells = rows({**ACCURACIES, "l1": (0.90, 0.92, 0.93)}) + rows(variant, stage=stage)
+    assert body(typeset(tmp_path, cells), f"{table}-digits") == [
         ["VGG-11", "$\\ell_1$", "4.00 \\pm 2.65", "3"],
         ["", "T$\\ell_1$ ($a=1$)", "0.00 \\pm 0.00", "3"],
     ]
@@ -175,7 +181,7 @@ def study(tmp_path_factory) -> Path:
     """The ledger of a study with records."""
     root = tmp_path_factory.mktemp("study")
     small = {"networks": ("vgg19",), "methods": ("none", "l1", "mcp-500"), "seeds": (1, 2)}
-    paths = synthetic.write(root, datasets=("digits", "letters"), **small, scratch=(0.4,), compensate=True)
+    paths = synthetic.write(root, datasets=("digits", "letters"), **small, scratch=(0.4,), variants=True)
     ledger.write("synthetic", paths, root / "ledger")
     return root / "ledger"
 

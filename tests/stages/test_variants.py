@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from examples import SMALL, randomised
-from slimming import checkpoints, cli, methods, networks, pruning
+from slimming import checkpoints, cli, methods, networks, pruning, records
 from slimming.stages.scratch import fresh
 from tiny import Work
 
@@ -34,11 +34,22 @@ def test_with_nothing_removed_there_is_nothing_to_compensate(made):
     assert same_weights(network(made, "compensated-0"), network(made, "pruned-0"))
 
 
-def test_nothing_is_compensated_unasked(again):
-    for path in again.folder.rglob("compensated-*"):
+@pytest.mark.parametrize("ratio", ["0", "0.5", "0.95"])
+def test_a_recalibrated_network_differs_in_its_statistics_alone(made, ratio):
+    pruned, recalibrated = (network(made, f"{stage}-{ratio}") for stage in ("pruned", "recalibrated"))
+    assert recalibrated.spec == pruned.spec
+    theirs = pruned.state_dict()
+    differing = {name for name, value in recalibrated.state_dict().items() if not torch.equal(value, theirs[name])}
+    assert differing == {name for name in theirs if "running_" in name or "num_batches" in name}
+    assert made.record(f"recalibrated-{ratio}")["layers"] == made.record(f"pruned-{ratio}")["layers"]
+
+
+@pytest.mark.parametrize(("stage", "key"), records.VARIANTS.items())
+def test_no_variant_is_made_unasked(again, stage, key):
+    for path in again.folder.rglob(f"{stage}-*"):
         path.unlink()
-    assert cli.main([word for word in again.prune() if word != "--compensate"]) == 0
-    assert not list(again.folder.rglob("compensated-*"))
+    assert cli.main([word for word in again.prune() if word != f"--{key}"]) == 0
+    assert not list(again.folder.rglob(f"{stage}-*"))
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -28,6 +28,7 @@ methods: [none, l1, {name: mcp, a: 200}]
 seeds: [1]
 ratios: [0.3, 0.5]
 compensate: true
+recalibrate: true
 finetune: {ratios: [0.5], epochs: 1}
 scratch: {ratios: [0.5]}
 schedule: {epochs: 1}

@@ -143,7 +143,7 @@ def test_what_cannot_be_traced_is_refused_in_one_line(here, number, hint):
 
 def test_verify_makes_everything_again_to_the_byte_and_counts(here):
     lines = here.slimming("verify", STUDY).splitlines()
-    networks, ledgers, verdicts = 3 * (1 + 2 + 2 + 1 + 2), 8, 1
+    networks, ledgers, verdicts = 3 * (1 + 2 + 2 + 2 + 1 + 2), 8, 1
     (count,) = re.fullmatch(r"compared (\d+), of which 0 differ", lines[-1]).groups()
     reports = [path for folder in ("tables", "metrics") for path in (here.root / "results/tiny" / folder).rglob("*.*")]
     reports += [*(here.root / "figures/tiny").iterdir()]

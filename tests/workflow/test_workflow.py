@@ -29,7 +29,7 @@ def files(root, pattern):
 def test_study_runs_from_data_to_ledger_tables_and_figures(finished):
     results = finished.root / "results/tiny"
     ledger = pd.read_csv(results / "ledger.csv")
-    assert len(ledger) == 3 * (1 + 2 + 2 + 1 + 2)
+    assert len(ledger) == 3 * (1 + 2 + 2 + 2 + 1 + 2)
     assert set(ledger["stage"]) == set(records.STAGES)
     assert set(ledger["method"]) == {"none", "l1", "mcp-200"}
     for row in ledger.itertuples():

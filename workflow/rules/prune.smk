@@ -26,12 +26,12 @@ rule prune:
     params:
         code=code("prune"),
         ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
-        compensate="--compensate" if STUDY.compensate else "",
+        variants=[f"--{key}" for key in record_files.VARIANTS.values() if getattr(STUDY, key)],
         folders=folders,
     message:
         "prune {wildcards.run}"
     shell:
-        "slimming prune {input.checkpoint} --ratios {params.ratios} {params.compensate}"
+        "slimming prune {input.checkpoint} --ratios {params.ratios} {params.variants}"
         " --data {input.data} {params.folders} > {log} 2>&1"
 
 

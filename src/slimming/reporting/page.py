@@ -131,7 +131,7 @@ def command(study: str, row: Mapping, settings: Mapping[str, str]) -> str:
         parent = f"{checkpoints}/{records.stem(records.PARENTS[row['stage']], row['ratio'])}.safetensors"
         budgets = {stage: ["scratch", parent, "--budget", budget] for budget, stage in records.BUDGETS.items()}
         prune = ["prune", parent, "--ratios", f"{row['ratio']:g}"]
-        others = {"pruned": prune, "compensated": [*prune, "--compensate"]}
+        others = {"pruned": prune} | {stage: [*prune, f"--{key}"] for stage, key in records.VARIANTS.items()}
         others["finetuned"] = ["finetune", parent, "--epochs", str(row["epochs"])]
         stage = (others | budgets)[row["stage"]]
     files = ["--data", f"data/prepared/{row['dataset']}{size}.safetensors"]

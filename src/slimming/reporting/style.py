@@ -36,6 +36,7 @@ STAGES = {  # in the order of records.STAGES
     "trained": "before pruning",
     "pruned": "right after pruning",
     "compensated": "compensated",
+    "recalibrated": "recalibrated",
     "finetuned": "after fine-tuning",
     "scratch": "scratch (epochs)",
     "scratch-compute": "scratch (compute)",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from slimming import records
 from slimming.errors import unknown
 from slimming.reporting import style
 from slimming.schema import KEY
@@ -23,7 +24,7 @@ def summarise(ledger: pd.DataFrame, protocol: str = "last") -> pd.DataFrame:
     """`mean`, `sd`, `low`, `high` and `n` over seeds of every measure of every (data set, ..., ratio, stage).
 
     The measure "difference" is the accuracy minus that of REFERENCE at the same seed, "gain" the accuracy of a
-    compensated network minus that of the pruned one at the same seed. A measure that no seed has is left out; the
+    variant of pruning minus that of the pruned network at the same seed. A measure that no seed has is left out; the
     standard deviation of one seed is NaN. Rows are in the order in which they are shown.
     """
     if protocol not in PROTOCOLS:
@@ -32,7 +33,7 @@ def summarise(ledger: pd.DataFrame, protocol: str = "last") -> pd.DataFrame:
     # Right after pruning there is no epoch to choose, so there is one accuracy.
     frame["accuracy"] = frame[PROTOCOLS[protocol]].fillna(frame["accuracy"])
     frame["difference"] = _minus(frame, "method", REFERENCE)
-    frame["gain"] = _minus(frame, "stage", "pruned").where(frame["stage"] == "compensated")
+    frame["gain"] = _minus(frame, "stage", "pruned").where(frame["stage"].isin(records.VARIANTS))
     tidy = frame.melt(CELL, MEASURES, "measure").dropna(subset="value")
     cells = tidy.groupby([*CELL, "measure"], as_index=False)["value"].agg(
         mean="mean", sd="std", low="min", high="max", n="count"

@@ -44,6 +44,7 @@ TABLES = {
     **{f"accuracy-{stage}": Table("accuracy", stage, "max", *ACCURACY) for stage in LATER},
     **{f"difference-{stage}": Table("difference", stage, None, *DIFFERENCE) for stage in LATER},
     "compensation": Table("gain", "compensated", None, *GAIN),
+    "recalibration": Table("gain", "recalibrated", None, *GAIN),
     "parameters": Table("parameters", "pruned", "min", "Parameters", "parameters"),
     "nonzero": Table("nonzero", "pruned", "min", "Parameters that are not zero", "parameters"),
     "macs": Table("macs", "pruned", "min", "Multiply-accumulate operations", "operations"),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from slimming import methods, pruning, tensorfile
+from slimming import calibration, methods, pruning, tensorfile
 from slimming.stages.job import Job, made, start
 
 
@@ -16,22 +16,25 @@ def prune(
     prepared: str | os.PathLike,
     ratios: Sequence[float],
     folders: tuple[Path, Path],
-    compensate: bool = False,
+    variants: Sequence[str] = (),
 ) -> None:
     """Prune one trained network at every ratio: writes pruned-<ratio>.safetensors and .json for each.
 
-    compensate: and compensated-<ratio>, the same channels removed with their constants folded into the next layers.
+    variants: stages of records.VARIANTS, written likewise, with the same channels removed. "compensated" folds their
+    constants into the next layers; "recalibrated" takes BatchNorm's statistics anew.
     """
     net, run, _ = made(checkpoint, "trained")
     Path(checkpoint).with_suffix(".resume").unlink(missing_ok=True)  # being asked to prune it says that it is finished
     parent = tensorfile.sha256(checkpoint)
     dataset = start(run, prepared)
     method = methods.get(**run.method)
-    stages = ["pruned", "compensated"] if compensate else ["pruned"]
     scores, image = method.scores(net), tuple(dataset.test_images.shape[1:])
-    for stage, ratio in itertools.product(stages, ratios):
+    for stage, ratio in itertools.product(["pruned", *variants], ratios):
         plan = pruning.plan(scores, ratio, removals=method.removals(net, ratio))
         small = pruning.apply(method.sparsify(net, ratio), plan, compensate=image if stage == "compensated" else None)
+        if stage == "recalibrated":
+            # On orders and crops that the training has not seen.
+            small = calibration.recalibrate(small, dataset, run.seed, epoch=run.schedule.epochs)
         layers = [
             {
                 "site": site,

@@ -1,0 +1,40 @@
+"""BatchNorm statistics of a pruned network, taken anew.
+
+What is removed no longer reaches the layers behind it, whose inputs then have other means and variances than their
+BatchNorm layers have stored: by that alone a network may fail whose weights are as good as before. Taking the
+statistics again needs a few forward passes and no label (Li et al., 2020, "EagleEye: Fast Sub-net Evaluation for
+Efficient Neural Network Pruning", ECCV, call it adaptive batch normalisation). Not for training: no weight changes.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import torch
+from torch import nn
+
+from slimming import data
+from slimming.networks.base import Network
+
+IMAGES, BATCH = 10_000, 200  # a standard error of a hundredth of the standard deviation, before positions are counted
+
+
+def recalibrate(net: Network, dataset: data.Dataset, seed: int, epoch: int) -> Network:
+    """A copy of `net` whose running means and variances are averages over the first IMAGES training images of an epoch.
+
+    Order and augmentation are those of data.batches for (seed, epoch); a smaller training split is used once.
+    The copy is in evaluation mode, and `net` is left as it was.
+    """
+    made = copy.deepcopy(net).train()
+    norms = [module for module in made.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over batches
+    with torch.no_grad():
+        for images, _ in itertools.islice(data.batches(dataset, BATCH, seed, epoch), IMAGES // BATCH):
+            made(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return made.eval()
