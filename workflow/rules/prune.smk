@@ -26,7 +26,9 @@ rule prune:
     params:
         code=code("prune"),
         ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
-        variants=[f"--{key}" for key in record_files.VARIANTS.values() if getattr(STUDY, key)],
+        variants=[
+            f"--{key}" for key in record_files.VARIANTS.values() if getattr(STUDY, key)
+        ],
         folders=folders,
     message:
         "prune {wildcards.run}"
