@@ -131,7 +131,7 @@ def test_trace_without_records_says_what_the_ledger_and_the_jobs_know(ledger_onl
 @pytest.mark.parametrize(
     ("number", "hint"),
     [
-        ("results/tiny/ledger.csv:1", "lines 2 to 25"),
+        ("results/tiny/ledger.csv:1", "lines 2 to 31"),
         ("results/tiny/none.csv:2", "no such CSV file"),
         ("results/tiny/provenance.csv:2", "no row of its own"),
     ],
