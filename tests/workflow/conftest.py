@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from project import Project, project
+from repository import Repository, publish
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,15 @@ def fresh(tmp_path) -> Project:
     """The project before anything ran."""
     (tmp_path / "fresh").mkdir()
     return project(tmp_path / "fresh")
+
+
+@pytest.fixture(scope="session")
+def complete(finished, tmp_path_factory) -> Repository:
+    """The tiny study in git and DVC, nothing pushed. Tests copy it."""
+    return publish(finished, tmp_path_factory.mktemp("complete") / "here")
+
+
+@pytest.fixture
+def here(complete, tmp_path) -> Repository:
+    """A copy of it, to change things in."""
+    return complete.copy(tmp_path / "here")

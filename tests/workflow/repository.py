@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from project import ROOT, Project
 
+NETWORK = "results/tiny/checkpoints/digits/vgg11/l1/seed1/pruned-0.5.safetensors"
 MEMORY = ".dvc/tmp/site"  # what DVC remembers of remotes; by default in /var/tmp, for all repositories
 
 
@@ -23,6 +24,10 @@ class Repository(Project):
 
     def slimming(self, *arguments: str, **options) -> str:
         return self.call(sys.executable, "-m", "slimming.cli", *arguments, **options)
+
+    def copy(self, root: Path) -> Repository:
+        shutil.copytree(self.root, root, symlinks=True)
+        return Repository(root)
 
     def clone(self, root: Path) -> Repository:
         self.git("clone", "--quiet", str(self.root), str(root))
@@ -46,3 +51,11 @@ def publish(finished: Project, root: Path) -> Repository:
     made.dvc("commit", "--force")
     made.commit("The tiny study")
     return made
+
+
+def alter(path: Path) -> None:
+    """Change a byte of a file, also of one that DVC has made read-only."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.chmod(0o644)
+    path.write_bytes(content)

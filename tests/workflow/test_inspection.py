@@ -11,37 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 from project import ROOT, STUDY
-from repository import Repository, publish
+from repository import NETWORK, Repository, alter
 from test_workflow import DOWNSTREAM
 
 from slimming import tensorfile
 
 RECORD = "results/tiny/records/digits/vgg11/l1/seed1/pruned-0.5.json"
-NETWORK = "results/tiny/checkpoints/digits/vgg11/l1/seed1/pruned-0.5.safetensors"
 OTHER = "results/tiny/checkpoints/digits/vgg11/none/seed1/finetuned-0.5.safetensors"
-
-
-@pytest.fixture(scope="module")
-def complete(finished, tmp_path_factory) -> Repository:
-    return publish(finished, tmp_path_factory.mktemp("complete") / "here")
-
-
-@pytest.fixture
-def here(complete, tmp_path) -> Repository:
-    """The finished study with everything stored, to change things in."""
-    shutil.copytree(complete.root, tmp_path / "here", symlinks=True)
-    return Repository(tmp_path / "here")
 
 
 @pytest.fixture
 def ledger_only(complete, tmp_path) -> Repository:
     return complete.clone(tmp_path / "ledger-only")
-
-
-def alter(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 def status(repository: Repository) -> str:

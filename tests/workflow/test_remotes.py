@@ -11,19 +11,7 @@ from pathlib import Path
 
 import pytest
 import servers
-from repository import MEMORY, Repository, publish
-
-
-@pytest.fixture(scope="module")
-def committed(finished, tmp_path_factory) -> Repository:
-    """The tiny study in git and DVC, nothing pushed. Tests copy it."""
-    return publish(finished, tmp_path_factory.mktemp("committed") / "origin")
-
-
-@pytest.fixture
-def origin(committed, tmp_path) -> Repository:
-    shutil.copytree(committed.root, tmp_path / "origin", symlinks=True)
-    return Repository(tmp_path / "origin")
+from repository import MEMORY, NETWORK, Repository, alter
 
 
 def use(repository: Repository, settings: dict[str, str]) -> None:
@@ -49,35 +37,25 @@ def stored(repository: Repository, path: str) -> str:
     return f"files/md5/{digest[:2]}/{digest[2:]}"
 
 
-def alter(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
-NETWORK = "results/tiny/checkpoints/digits/vgg11/l1/seed1/pruned-0.5.safetensors"
-
-
 @pytest.mark.parametrize("serve", [servers.ssh, servers.webdav, servers.s3])
-def test_results_pushed_to_a_server_are_pulled_into_an_empty_clone(origin, serve, tmp_path):
+def test_results_pushed_to_a_server_are_pulled_into_an_empty_clone(here, serve, tmp_path):
     with serve(tmp_path / "server") as settings:
-        use(origin, settings)
-        origin.dvc("push")
-        clone = origin.clone(tmp_path / "clone")
+        use(here, settings)
+        here.dvc("push")
+        clone = here.clone(tmp_path / "clone")
         use(clone, settings)
         clone.dvc("pull")
-    assert results(clone) == results(origin) != {}
+    assert results(clone) == results(here) != {}
 
 
 @pytest.mark.parametrize("damage", [alter, Path.unlink], ids=["altered", "missing"])
-def test_damage_in_the_remote_is_named_and_heals(origin, damage, tmp_path):
-    origin.dvc("push")
+def test_damage_in_the_remote_is_named_and_heals(here, damage, tmp_path):
+    here.dvc("push")
     store = tmp_path / "slimming-store"
-    lost = store / stored(origin, NETWORK)
+    lost = store / stored(here, NETWORK)
     kept = lost.read_bytes()
     damage(lost)
-    clone = origin.clone(tmp_path / "clone")
+    clone = here.clone(tmp_path / "clone")
     assert "ERROR: failed to pull" in clone.dvc("pull", check=False)
     assert not (clone.root / NETWORK).exists()
     named = clone.dvc("data", "status", "--granular")
@@ -85,24 +63,24 @@ def test_damage_in_the_remote_is_named_and_heals(origin, damage, tmp_path):
     lost.unlink(missing_ok=True)
     lost.write_bytes(kept)
     clone.dvc("pull")
-    assert results(clone) == results(origin)
+    assert results(clone) == results(here)
 
 
-def test_damage_in_the_remote_overwrites_nothing(origin, tmp_path):
-    origin.dvc("push")
-    alter(tmp_path / "slimming-store" / stored(origin, NETWORK))
-    before = results(origin)
-    shutil.rmtree(origin.root / ".dvc/cache")
-    origin.dvc("pull", check=False)
-    origin.dvc("pull", "--force", check=False)
-    assert results(origin)[Path(NETWORK)] == before[Path(NETWORK)]
+def test_damage_in_the_remote_overwrites_nothing(here, tmp_path):
+    here.dvc("push")
+    alter(tmp_path / "slimming-store" / stored(here, NETWORK))
+    before = results(here)
+    shutil.rmtree(here.root / ".dvc/cache")
+    here.dvc("pull", check=False)
+    here.dvc("pull", "--force", check=False)
+    assert results(here)[Path(NETWORK)] == before[Path(NETWORK)]
 
 
-def test_damage_in_the_cache_is_named_before_anything_runs_and_heals(origin, tmp_path):
-    origin.dvc("push")
-    clone = origin.clone(tmp_path / "clone")
+def test_damage_in_the_cache_is_named_before_anything_runs_and_heals(here, tmp_path):
+    here.dvc("push")
+    clone = here.clone(tmp_path / "clone")
     clone.dvc("fetch")
-    damaged = clone.root / ".dvc/cache" / stored(origin, NETWORK)
+    damaged = clone.root / ".dvc/cache" / stored(here, NETWORK)
     alter(damaged)
     damaged.chmod(0o444)  # as DVC leaves what it then trusts
     clone.dvc("checkout")
@@ -111,11 +89,11 @@ def test_damage_in_the_cache_is_named_before_anything_runs_and_heals(origin, tmp
     (clone.root / NETWORK).unlink()
     shutil.rmtree(clone.root / ".dvc/cache")
     clone.dvc("pull")
-    assert results(clone) == results(origin)
+    assert results(clone) == results(here)
     assert clone.planned() == {}
 
 
-def test_an_interrupted_push_loses_nothing(origin, tmp_path):
+def test_an_interrupted_push_loses_nothing(here, tmp_path):
     """SIGKILL for `dvc push` when the server has a few objects and the next upload hangs."""
     uploads, stuck, released = [], threading.Event(), threading.Event()
 
@@ -126,23 +104,23 @@ def test_an_interrupted_push_loses_nothing(origin, tmp_path):
                 stuck.set()
                 released.wait(60)
 
-    before = results(origin)
+    before = results(here)
     folder = tmp_path / "server"
     with servers.webdav(folder, gate) as settings:
-        use(origin, settings)
+        use(here, settings)
         command = [sys.executable, "-m", "dvc", "push", "--jobs", "1"]
-        with subprocess.Popen(command, cwd=origin.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as push:
+        with subprocess.Popen(command, cwd=here.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as push:
             assert stuck.wait(60)
             push.kill()
         released.set()
-    whole = {path.name: path.stat().st_size for path in objects(origin.root / ".dvc/cache")}
+    whole = {path.name: path.stat().st_size for path in objects(here.root / ".dvc/cache")}
     arrived = objects(folder)
     assert 0 < len(arrived) < len(whole)
-    assert results(origin) == before
+    assert results(here) == before
     with servers.webdav(folder) as settings:
-        use(origin, settings)
-        origin.dvc("push")
-        clone = origin.clone(tmp_path / "clone")
+        use(here, settings)
+        here.dvc("push")
+        clone = here.clone(tmp_path / "clone")
         use(clone, settings)
         stumps = [path for path in arrived if path.stat().st_size != whole[path.name]]
         if stumps:  # what a server keeps of an upload that was cut off; a second push takes it for whole
@@ -150,7 +128,7 @@ def test_an_interrupted_push_loses_nothing(origin, tmp_path):
             # Where the listing of a directory has arrived, a push takes all that it lists for arrived as well.
             for path in [*stumps, *folder.rglob("*.dir")]:
                 path.unlink()
-            shutil.rmtree(origin.root / MEMORY)
-            origin.dvc("push")
+            shutil.rmtree(here.root / MEMORY)
+            here.dvc("push")
         clone.dvc("pull")
     assert results(clone) == before

@@ -6,16 +6,16 @@ import shutil
 
 import pytest
 from project import STUDY
-from repository import Repository, publish
+from repository import Repository
 from test_workflow import DOWNSTREAM
 
 PAPER = {"paper": 1} if shutil.which("latexmk") else {}
 
 
 @pytest.fixture(scope="module")
-def published(finished, tmp_path_factory) -> Repository:
+def published(complete, tmp_path_factory) -> Repository:
     """The tiny study in git and DVC, pushed to the default remote. Tests look at it and leave it as it is."""
-    made = publish(finished, tmp_path_factory.mktemp("published") / "origin")
+    made = complete.copy(tmp_path_factory.mktemp("published") / "origin")
     made.dvc("push")
     return made
 
