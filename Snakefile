@@ -46,7 +46,9 @@ onsuccess:
         f"{STUDY.name}: ledger in {RESULTS}, tables in {RESULTS}/tables, figures in {FIGURES}, verdicts in {RESULTS}/report.html"
     )
     if LATEXMK:
-        print("paper in paper/paper.pdf")
+        print(
+            f"paper in {RESULTS}/paper.pdf, and in paper/paper.pdf until another study runs"
+        )
     else:
         print(
             "no paper: latexmk was not found; install TeX (see README) and run the same command again"

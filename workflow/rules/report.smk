@@ -233,7 +233,11 @@ rule paper:
         rules.figures.output,
         text=["paper/paper.tex", "paper/refs.bib"],
     output:
-        report("paper/paper.pdf", category="Paper", caption="../report/paper.rst"),
+        latest=report(
+            "paper/paper.pdf", category="Paper", caption="../report/paper.rst"
+        ),
+        # paper/ holds the report of the study that ran last; its own each study keeps.
+        kept=f"{RESULTS}/paper.pdf",
     log:
         f"{LOGS}/paper.log",
     benchmark:
@@ -250,4 +254,4 @@ rule paper:
     shell:
         # A fixed date makes the same numbers give the same bytes.
         "SOURCE_DATE_EPOCH=0 FORCE_SOURCE_DATE=1 latexmk -cd -pdf -halt-on-error -interaction=nonstopmode"
-        " paper/paper.tex > {log} 2>&1"
+        " paper/paper.tex > {log} 2>&1 && cp {output.latest} {output.kept}"
