@@ -11,8 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 
-import torch
-from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from slimming import data
 from slimming.networks.base import Network
@@ -26,15 +25,6 @@ def recalibrate(net: Network, dataset: data.Dataset, seed: int, epoch: int) -> N
     Order and augmentation are those of data.batches for (seed, epoch); a smaller training split is used once.
     The copy is in evaluation mode, and `net` is left as it was.
     """
-    made = copy.deepcopy(net).train()
-    norms = [module for module in made.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain average over batches
-    with torch.no_grad():
-        for images, _ in itertools.islice(data.batches(dataset, BATCH, seed, epoch), IMAGES // BATCH):
-            made(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    made = copy.deepcopy(net)
+    update_bn(itertools.islice(data.batches(dataset, BATCH, seed, epoch), IMAGES // BATCH), made)
     return made.eval()
