@@ -1,7 +1,7 @@
 # make replicate   environment, then the quick study to the end
 # make test        environment, then the tests
 # make lint        style of code and workflow
-# make bench       speed and memory beside a conventional loop, half an hour on an idle machine
+# make bench       speed and memory beside a conventional loop, twenty minutes on an idle machine
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

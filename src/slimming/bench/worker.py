@@ -8,12 +8,14 @@ JSON: steps, seconds, CPU seconds, and the peak of its memory so far. Ends with 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -132,9 +134,10 @@ def work(job: Job) -> None:
                 slices.tick()
     engine.set_up(job.machine)
     method = Sliced(slug="l1", penalty=penalised.penalty, lam=penalised.lam, slices=slices)
-    with TemporaryDirectory() as folder:
+    images = dataset(job.image_size, job.machine.device)
+    # What every epoch says of its random labels would only stand between the bench's lines.
+    with TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
         state = Path(folder, "state")
-        images = dataset(job.image_size, job.machine.device)
         training.train(net, images, Schedule(), method, 1, 10**6, state, "bench", machine=job.machine)
 
 
