@@ -1,5 +1,6 @@
 # make replicate   environment, then the quick study to the end
 # make test        environment, then the tests
+# make check       environment, then the tests that are done in minutes
 # make lint        style of code and workflow
 # make bench       speed and memory beside a conventional loop, twenty minutes on an idle machine
 PYTHON ?= python3
@@ -7,13 +8,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: replicate test lint bench clean
+.PHONY: replicate test check lint bench clean
 
 replicate: $(BIN)/.installed
 	snakemake --cores all
 
 test: $(BIN)/.installed
 	pytest --numprocesses auto --dist worksteal
+
+check: $(BIN)/.installed
+	pytest --numprocesses auto --dist worksteal -m "not slow and not workflow"
 
 lint: $(BIN)/.installed
 	ruff check .
@@ -28,7 +32,7 @@ $(BIN)/.installed: pyproject.toml requirements.lock
 	touch $@
 
 bench: $(BIN)/.installed
-	slimming bench --output benchmarks/results/$(shell date +%Y-%m-%d).json
+	python -m benchmarks --output benchmarks/results/$(shell date +%Y-%m-%d).json
 
 clean:
 	rm -rf $(VENV) logs figures results/*/checkpoints results/*/records

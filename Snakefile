@@ -7,7 +7,7 @@ min_version("9.27")
 
 if "name" not in config:
 
-    configfile: "config/quick.yaml"
+    configfile: f"{workflow.basedir}/config/quick.yaml"
 
 
 report: "workflow/report/workflow.rst"
@@ -17,6 +17,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/prune.smk"
+include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/store.smk"
 
@@ -36,6 +37,7 @@ rule all:
         rules.figures.output,
         rules.claims.output,
         rules.page.output,
+        rules.macros.output,
         rules.paper.output if LATEXMK else [],
 
 
@@ -45,11 +47,11 @@ onsuccess:
     print(
         f"{STUDY.name}: ledger in {RESULTS}, tables in {RESULTS}/tables, figures in {FIGURES}, verdicts in {RESULTS}/report.html"
     )
-    if LATEXMK:
+    if os.path.exists(PAPER):
+        # Where readers look for it; each study keeps its own.
+        tensorfile.write_aside("paper/paper.pdf", partial(shutil.copy, PAPER))
+        print(f"paper in {PAPER}, and in paper/paper.pdf until another study runs")
+    if not LATEXMK:
         print(
-            f"paper in {RESULTS}/paper.pdf, and in paper/paper.pdf until another study runs"
-        )
-    else:
-        print(
-            "no paper: latexmk was not found; install TeX (see README) and run the same command again"
+            "no paper typeset: latexmk was not found; install TeX (see README) and run the same command again"
         )

@@ -14,7 +14,8 @@ import time
 import torch
 from torch.nn import functional
 
-from slimming import measure, networks
+from slimming import networks
+from slimming.measuring import cost
 
 NETWORKS = (  # name, width, channels and pixels of the images
     ("vgg11", 0.25, 1, 8),
@@ -57,7 +58,7 @@ def main() -> None:
     for name, width, channels, pixels in NETWORKS:
         image = (channels, pixels, pixels)
         net = networks.build(name, width=width, in_channels=channels)
-        macs = measure.macs(net, image)
+        macs = cost.macs(net, image)
         speed = images_per_second(net, image, options.device, options.seconds)
         print(f"{options.device},{name},{macs},{speed:.0f}", flush=True)
 

@@ -12,6 +12,15 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+WORKFLOW = {"workflow", "cluster"}  # folders of tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent.name in WORKFLOW:
+            item.add_marker("workflow")
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     """The machine's cores belong to pytest's workers; stages that run in this process leave torch as it was."""

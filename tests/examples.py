@@ -5,7 +5,7 @@ import torch
 from slimming import data, networks
 from slimming.methods.base import Part, Step
 from slimming.networks.base import Network
-from slimming.parameters import FlatParameters
+from slimming.training.flat import FlatParameters
 
 SMALL = {
     "vgg11": {"width": 0.125},
@@ -42,12 +42,14 @@ def pictures(count=200, channels=3, size=12, padding=1):
 
 def step(net: Network, number: int = 0, steps: int = 10, lr: float = 0.1, flat: FlatParameters | None = None) -> Step:
     """Step `number` of a training of `net`; the network's parameters become, or are, views of `flat`."""
-    parts = (flat or FlatParameters(net)).parts
+    flat = flat or FlatParameters(net)
+    parts = flat.parts
     generator = torch.Generator().manual_seed(number)
-    return Step(net, parts["gamma"], parts["shift"], parts["weights"], 0.9, 1e-4, steps, generator, number, lr)
+    groups = parts["gamma"], parts["shift"], parts["weights"]
+    return Step(net, *groups, flat.layers, 0.9, 1e-4, steps, generator, number, lr=lr)
 
 
 def step_of(gamma: torch.Tensor) -> Step:
     """A step for a method that looks at nothing but scaling factors."""
     part, none = Part(gamma, torch.zeros_like(gamma)), Part(torch.zeros(0), torch.zeros(0))
-    return Step(Network(), part, none, none, 0.9, 1e-4, 10, torch.Generator(), lr=0.1)
+    return Step(Network(), part, none, none, {}, 0.9, 1e-4, 10, torch.Generator(), lr=0.1)

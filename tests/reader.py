@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMIUM = [shutil.which("chromium"), shutil.which("chromedriver")]
+import tools
+
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -25,7 +25,7 @@ FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
-needs_chromium = pytest.mark.skipif(None in CHROMIUM, reason="needs Debian's chromium and chromium-driver")
+needs_chromium = tools.needs("chromium", "chromedriver")
 
 
 class Reader:
@@ -33,11 +33,11 @@ class Reader:
 
     def __init__(self, profile: Path):
         options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM[0]
+        options.binary_location = shutil.which("chromium")
         for flag in [*FLAGS, f"--user-data-dir={profile}"]:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options, webdriver.ChromeService(CHROMIUM[1]))
+        self.driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
 
     def open(self, html: Path, address: str = "", width: int = 1200, scheme: str = "light") -> None:
         """A fresh view of the page; messages and requests of earlier ones are forgotten."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from slimming import ledger, records
+from slimming.stages import table
 
 METHODS = {
     "none": {"name": "none"},
@@ -46,10 +47,10 @@ def write(
     for dataset, network, method, seed in itertools.product(datasets, networks, methods, seeds):
         folder = root / "results" / study / "records" / dataset / network / method / f"seed{seed}"
         made = {"trained": (0.0,), "pruned": ratios, "finetuned": finetuned}
-        made |= dict.fromkeys(records.VARIANTS, ratios if variants else ())
-        made |= dict.fromkeys(records.BUDGETS.values(), scratch)
-        for stage, ratio in [(each, ratio) for each in records.STAGES for ratio in made[each]]:
-            path = folder / f"{records.stem(stage, ratio)}.json"
+        made |= dict.fromkeys(table.VARIANTS, ratios if variants else ())
+        made |= {stage.name: scratch for stage in table.made_by("scratch")}
+        for stage, ratio in [(each, ratio) for each in table.STAGES for ratio in made[each]]:
+            path = folder / f"{table.stem(stage, ratio)}.json"
             records.write(path, record(study, dataset, network, method, seed, stage, ratio))
             paths.append(path)
     return paths
@@ -76,7 +77,7 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
     channels = sum(layer["kept"] for layer in layers)
     share = channels / sum(layer["channels"] for layer in layers)
     dense = {"vgg19": 320_000, "densenet16": 21_000}.get(network, 45_000)
-    epochs = 0 if stage in records.UNTRAINED else EPOCHS
+    epochs = 0 if stage in table.UNTRAINED else EPOCHS
     return {
         "schema": records.SCHEMA,
         "study": study,
@@ -140,12 +141,12 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
 
 def _accuracy(method: str, stage: str, ratio: float, rng: np.random.Generator) -> float:
     top = 0.975 + rng.normal(0, 0.006)
-    if stage not in ("trained", *records.UNTRAINED):
+    if stage not in ("trained", *table.UNTRAINED):
         top -= 0.02 * ratio**2
-    if stage in records.UNTRAINED:
+    if stage in table.UNTRAINED:
         knee = {"none": 0.15, "l1": 0.5, "tl1": 0.72, "lp": 0.62}.get(method.partition("-")[0], 0.42)
         top = 0.1 + (top - 0.1) / (1 + np.exp((ratio - knee - rng.normal(0, 0.03)) / 0.05))
-    if stage in records.VARIANTS:
+    if stage in table.VARIANTS:
         top += 0.3 * (0.97 - top)
     return float(np.clip(top, 0, 1))
 

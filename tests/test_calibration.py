@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from examples import SMALL, randomised
-from slimming import calibration, data, networks
+from slimming import data, networks
+from slimming.pruning import calibration
 
 
 @pytest.fixture(scope="module")

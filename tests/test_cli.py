@@ -10,8 +10,8 @@ import pytest
 from slimming import cli, tensorfile
 from slimming.errors import InputError, SlimmingError
 
-STAGES = ["prepare", "train", "prune", "finetune", "scratch", "measure", "ledger", "claims", "page", "compare", "bench"]
-FILES = ["--data", "d", "--checkpoints", "c", "--records", "r"]
+STAGES = ["prepare", "train", "prune", "finetune", "scratch", "measure", "ledger", "claims", "page", "compare"]
+FILES = ["--data", "d", "--checkpoints", "c"]
 
 
 def run(*arguments, **options):
@@ -54,7 +54,7 @@ def test_every_stage_has_help(stage, capsys):
     [
         ([], "required: STAGE"),
         (["trian"], "invalid choice: 'trian' (choose from 'prepare', 'train'"),
-        (["train", "{}"], "required: --data, --checkpoints, --records"),
+        (["train", "{}"], "required: --data, --checkpoints"),
         (["train", "{}", *FILES, "--thread", "2"], "unrecognized arguments: --thread 2"),
         (["prune", "x", *FILES, "--ratios", "half"], "invalid float value: 'half'"),
         (["finetune", "x", *FILES, "--epochs", "0"], "'0' is not a whole number of at least 1"),

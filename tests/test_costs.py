@@ -2,8 +2,9 @@
 
 import pytest
 
-from slimming import costs, measure, networks, study
+from slimming import costs, networks, study
 from slimming.costs import Speed
+from slimming.measuring import cost
 
 KEYS = {"name": "s", "methods": ["none"], "seeds": [1], "ratios": [0.5]}
 
@@ -16,8 +17,8 @@ def run(network, dataset="cifar10", settings=None, **keys):
 
 @pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19", "densenet10", "densenet22", "resnet20"])
 def test_size_of_a_full_network_is_exact(name):
-    cost = measure.cost(networks.build(name), (3, 32, 32))
-    assert costs.size(run(name)) == pytest.approx((cost["parameters"], cost["macs"]), rel=1e-9)
+    found = cost.count(networks.build(name), (3, 32, 32))
+    assert costs.size(run(name)) == pytest.approx((found["parameters"], found["macs"]), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -26,9 +27,9 @@ def test_size_of_a_full_network_is_exact(name):
 )
 def test_size_of_another_network_is_near(name, settings, size):
     options = {key: value for key, value in settings.items()}
-    cost = measure.cost(networks.build(name, **options), (3, size, size))
+    found = cost.count(networks.build(name, **options), (3, size, size))
     estimate = costs.size(run(name, settings=settings, data={"image_size": size}))
-    assert estimate == pytest.approx((cost["parameters"], cost["macs"]), rel=0.35)
+    assert estimate == pytest.approx((found["parameters"], found["macs"]), rel=0.35)
 
 
 def test_speed_is_that_of_the_most_similar_network_on_the_device():

@@ -9,14 +9,14 @@ from collections import Counter
 import pytest
 
 import tiny
-from slimming import devices, study
+from slimming import study
 from slimming.errors import InputError
-from slimming.stages import job
+from slimming.stages import devices, job
 
 CLAIM = """
 import os, sys
 from pathlib import Path
-from slimming import devices
+from slimming.stages import devices
 devices.LOCKS = Path(sys.argv[1])
 print(devices.claim(), os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from examples import randomised
-from slimming import engine
 from slimming.errors import InputError
-from slimming.parameters import FlatParameters
 from slimming.study import Machine
+from slimming.training import engine
+from slimming.training.flat import FlatParameters
 
 
 def differentiation(seed=0, **machine):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from slimming import kernels
+from slimming.networks import kernels
 
 
 def images(*shape, dtype=torch.bfloat16):

@@ -5,12 +5,12 @@ import subprocess
 import sys
 import time
 
-from slimming import locks
+from slimming.stages import locks
 
 HOLD = """
 import sys
 from pathlib import Path
-from slimming import locks
+from slimming.stages import locks
 with locks.alone(Path(sys.argv[1]), "at work"):
     print("held", flush=True)
     sys.stdin.read()

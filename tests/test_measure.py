@@ -9,8 +9,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from examples import SMALL, randomised
-from slimming import checkpoints, data, measure, methods, networks, pruning
+from slimming import checkpoints, data, methods, networks, pruning
 from slimming.errors import InputError
+from slimming.measuring import accuracy, cost, latency
+from slimming.stages import measure
 
 
 def labelled(images, labels, classes, channels=1):
@@ -40,9 +42,9 @@ LABELS = [0, 0, 1, 1, 0]  # shares of the right class: 1/2, 1/5, 1/8, 1/2, 2/3; 
 
 @pytest.mark.parametrize("batch", [500, 5, 2, 1])
 def test_accuracy_and_loss_agree_with_a_case_worked_out_by_hand(batch, monkeypatch):
-    monkeypatch.setattr(measure, "EVALUATION_BATCH", batch)
+    monkeypatch.setattr(accuracy, "EVALUATION_BATCH", batch)
     dataset = labelled(torch.arange(5).view(5, 1, 1, 1), LABELS, classes=3)
-    found = measure.evaluate(Table(ODDS), dataset)
+    found = accuracy.evaluate(Table(ODDS), dataset)
     assert found["accuracy"] == 3 / 5
     assert found["accuracy_per_class"] == [2 / 3, 1 / 2, None]
     assert found["loss"] == pytest.approx((log(2) + log(5) + log(8) + log(2) + log(3 / 2)) / 5, rel=1e-6)
@@ -52,7 +54,7 @@ def test_accuracy_and_loss_agree_with_a_case_worked_out_by_hand(batch, monkeypat
 def test_evaluation_leaves_the_network_as_it_was(mode):
     net = randomised("vgg11", in_channels=1, num_classes=3).train(mode)
     before = copy.deepcopy(net.state_dict())
-    measure.evaluate(net, labelled(torch.zeros(4, 1, 8, 8), [0, 1, 2, 0], classes=3))
+    accuracy.evaluate(net, labelled(torch.zeros(4, 1, 8, 8), [0, 1, 2, 0], classes=3))
     assert all(module.training == mode for module in net.modules())
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -70,34 +72,35 @@ def counted(net, image):
 def test_cost_is_that_of_the_network_at_hand(name, size):
     net, image = randomised(name), (3, size, size)
     plan = pruning.plan(methods.get("none").scores(net), 0.5)
-    small, dense = pruning.apply(net, plan), measure.cost(net, image)
+    small, dense = pruning.apply(net, plan), cost.count(net, image)
     for some in (net, small):
-        cost = measure.cost(some, image)
-        assert cost["macs"] == counted(some, image)
-        assert cost["parameters"] == sum(value.numel() for value in some.parameters())
-    assert cost["channels"] == sum(map(len, plan.values()))
+        figures = cost.count(some, image)
+        assert figures["macs"] == counted(some, image)
+        assert figures["parameters"] == sum(value.numel() for value in some.parameters())
+    assert figures["channels"] == sum(map(len, plan.values()))
     assert dense["channels"] == sum(plan.channels.values())
-    assert cost["macs"] < dense["macs"]
-    assert cost["parameters"] < dense["parameters"]
+    assert figures["macs"] < dense["macs"]
+    assert figures["parameters"] < dense["parameters"]
 
 
 def test_zeros_are_counted_and_make_nothing_smaller():
     net = randomised("vgg11")
     torch.nn.init.ones_(net.classifier.bias)
-    dense = measure.cost(net, (3, 8, 8))
+    dense = cost.count(net, (3, 8, 8))
     with torch.no_grad():
         net.classifier.weight[:, :5] = 0
-    sparse = measure.cost(net, (3, 8, 8))
+    sparse = cost.count(net, (3, 8, 8))
     assert dense["nonzero"] == dense["parameters"]
-    assert sparse == dense | {"nonzero": dense["parameters"] - 5 * len(net.classifier.bias)}
+    zeros = 5 * len(net.classifier.bias)  # each used once
+    assert sparse == dense | {"nonzero": dense["parameters"] - zeros, "macs_nonzero": dense["macs"] - zeros}
 
 
 def test_cost_counts_a_training_network_without_touching_it():
     net = randomised("vgg11")
-    expected = measure.cost(net, (3, 8, 8))
+    expected = cost.count(net, (3, 8, 8))
     before = copy.deepcopy(net.train().state_dict())
     for _ in range(2):
-        assert measure.cost(net, (3, 8, 8)) == expected
+        assert cost.count(net, (3, 8, 8)) == expected
     assert all(module.training and not module._forward_hooks for module in net.modules())
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
@@ -111,7 +114,7 @@ def test_latency_gives_median_and_ordered_quartiles_of_many(monkeypatch):
             return images
 
     torch.set_num_threads(2)
-    found = measure.latency(Watched(), (1, 8, 8), seconds=0.0, least=9)
+    found = latency.measure(Watched(), (1, 8, 8), seconds=0.0, least=9)
     assert torch.get_num_threads() == 2
     assert list(found) == ["1", "64"]
     for times in found.values():
@@ -124,8 +127,8 @@ def test_latency_gives_median_and_ordered_quartiles_of_many(monkeypatch):
 
 def test_quartiles_are_in_milliseconds(monkeypatch):
     ticks = iter([0.0, 0.001, 1.0, 1.002, 2.0, 2.003, 3.0, 3.004, 4.0, 4.005])
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(ticks))
-    found = measure._timed(lambda images: images, torch.zeros(1), seconds=0.0, least=5)
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(ticks))
+    found = latency._timed(lambda images: images, torch.zeros(1), seconds=0.0, least=5)
     assert found == {"median": 3.0, "q25": 2.0, "q75": 4.0, "repeats": 5}
 
 
@@ -133,10 +136,10 @@ def test_a_stored_network_is_measured_whole(tmp_path):
     net = randomised("vgg11", in_channels=1, num_classes=3)
     checkpoints.save(tmp_path / "x", net, {})
     dataset = labelled(torch.randint(256, (7, 1, 8, 8)), [0, 1, 2, 0, 0, 1, 2], classes=3)
-    found = measure.measure(net, dataset, tmp_path / "x")
+    found = measure.figures(net, dataset, tmp_path / "x")
     assert found.pop("latency_ms").keys() == {"1", "64"}
     assert found.pop("bytes") == len((tmp_path / "x").read_bytes())
-    assert found == measure.evaluate(net, dataset) | measure.cost(net, (1, 8, 8))
+    assert found == accuracy.evaluate(net, dataset) | cost.count(net, (1, 8, 8))
 
 
 @pytest.mark.parametrize(("channels", "classes"), [(3, 3), (1, 4)])
@@ -144,4 +147,4 @@ def test_other_images_or_classes_are_refused(channels, classes, tmp_path):
     net = networks.build("vgg11", width=0.125, in_channels=1, num_classes=3)
     images = torch.zeros(2, channels, 8, 8)
     with pytest.raises(InputError, match="x: built for other images than those of made"):
-        measure.measure(net, labelled(images, [0, 1], classes, channels), tmp_path / "x")
+        measure.figures(net, labelled(images, [0, 1], classes, channels), tmp_path / "x")

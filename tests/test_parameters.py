@@ -5,7 +5,7 @@ import torch
 
 from examples import SMALL, randomised
 from slimming import networks
-from slimming.parameters import FlatParameters
+from slimming.training.flat import FlatParameters
 
 
 def backward(net):

@@ -53,8 +53,17 @@ def test_plan_adds_up_jobs_and_hours_of_the_grid(asked, slurm):
         ("prune", 6, 6),
         ("finetune", 6, 6),
         ("scratch", 12, 12),
+        ("measure", 6, 6),
     ]
-    seconds = {"train": 10 * 60, "prune": 6 * 10, "finetune": 2 * 60, "scratch": 10 * 60}  # at 1000 images a second
+    # At 1000 images a second.
+    tested = 10 * len(asked.steps())
+    seconds = {
+        "train": 10 * 60,
+        "prune": 0,
+        "finetune": 2 * 60,
+        "scratch": 10 * 60,
+        "measure": tested,
+    }  # at 1000 images a second
     for line in lines:
         assert line.longest == pytest.approx((seconds[line.rule] + planning.START) / 3600)
         assert line.gpu_hours == line.hours == pytest.approx(line.jobs * line.longest)
@@ -90,7 +99,8 @@ def test_records_of_a_study_give_its_speed_and_what_it_used(tmp_path, monkeypatc
             "training": {"seconds": 1800.0, "images_per_second": 300.0},
             "provenance": {"device": "cpu"},
         }
-        records.write(tmp_path / f"results/s/records/{run.slug}/trained.json", record)
+        for folder in ("checkpoints", "records"):
+            records.write(tmp_path / f"results/s/{folder}/{run.slug}/trained.json", record)
         timed = tmp_path / f"logs/s/train/{run.slug}.tsv"
         timed.parent.mkdir(parents=True, exist_ok=True)
         timed.write_text("s\th:m:s\tmax_rss\n1805.0\t0:30:05\t950.50\n")

@@ -17,21 +17,6 @@ from slimming.errors import InputError
 RECORD = {"schema": records.SCHEMA, "stage": "pruned", "ratio": 0.1 + 0.2, "name": "é", "layers": [{"kept": 3}]}
 
 
-@pytest.mark.parametrize(
-    ("stage", "ratio", "name"),
-    [
-        ("trained", 0.0, "trained"),
-        ("pruned", 0.5, "pruned-0.5"),
-        ("pruned", 0.0, "pruned-0"),
-        ("pruned", 0.1 + 0.2, "pruned-0.3"),
-        ("finetuned", 0.875, "finetuned-0.875"),
-        ("scratch-compute", 0.5, "scratch-compute-0.5"),
-    ],
-)
-def test_files_are_named_by_stage_and_ratio(stage, ratio, name):
-    assert records.stem(stage, ratio) == name
-
-
 def test_what_was_written_is_read_and_the_text_is_sorted(tmp_path):
     records.write(tmp_path / "new folder" / "x.json", RECORD)
     records.write(tmp_path / "y.json", dict(reversed(RECORD.items())))

@@ -4,11 +4,12 @@ import copy
 
 import pytest
 import torch
+from benchmarks import conventional
 
 from examples import SMALL, pictures
-from slimming import data, methods, networks, training
-from slimming.bench import conventional
+from slimming import data, methods, networks
 from slimming.study import Machine, Schedule
+from slimming.training import loop
 
 SEED = 3
 
@@ -20,7 +21,7 @@ def build(name):
 
 def engine(net, dataset, method, epochs, resume, schedule=None, **machine):
     schedule = schedule or Schedule(epochs=epochs, batch_size=16)
-    return training.train(net, dataset, schedule, method, SEED, epochs, resume, "test", machine=Machine(**machine))
+    return loop.train(net, dataset, schedule, method, SEED, epochs, resume, "test", machine=Machine(**machine))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -78,7 +79,7 @@ def dying(step):
     [(1, "fp32"), (6, "bf16"), (7, "fp32"), (9, "bf16"), (20, "fp32")],  # seven steps an epoch
 )
 def test_interrupted_training_continues_with_the_same_bits(name, step, precision, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_SHARE", 1e9)  # save at every step
+    monkeypatch.setattr(loop, "SAVE_SHARE", 1e9)  # save at every step
     dataset = pictures()
     unbroken, broken = build(name), build(name)
     whole = engine(unbroken, dataset, methods.get("none"), 3, tmp_path / "a", precision=precision)
@@ -96,7 +97,7 @@ def test_state_of_other_settings_or_a_damaged_one_is_not_continued(tmp_path, cap
     engine(net, dataset, methods.get("none"), 1, tmp_path / "resume")
     assert "starting over" in capsys.readouterr().err
     schedule = Schedule(epochs=1, batch_size=16)
-    training.train(net, dataset, schedule, methods.get("none"), SEED, 1, tmp_path / "resume", "another")
+    loop.train(net, dataset, schedule, methods.get("none"), SEED, 1, tmp_path / "resume", "another")
     assert "other settings" in capsys.readouterr().err
 
 
@@ -104,7 +105,7 @@ def test_state_of_other_settings_or_a_damaged_one_is_not_continued(tmp_path, cap
     ("epochs", "cuts"), [(160, (80, 120)), (20, (10, 15)), (90, (45, 67)), (101, (50, 75)), (15, (7, 11))]
 )
 def test_learning_rate_is_cut_at_half_and_three_quarters_for_every_length(epochs, cuts):
-    rates = [training.learning_rate(Schedule(), epoch, epochs) for epoch in range(epochs)]
+    rates = [loop.learning_rate(Schedule(), epoch, epochs) for epoch in range(epochs)]
     assert [epoch for epoch in range(1, epochs) if rates[epoch] < rates[epoch - 1]] == list(cuts)
     assert rates[0] == 0.1
     assert rates[-1] == pytest.approx(0.001)
@@ -122,7 +123,7 @@ def test_penalty_drives_scaling_factors_down(tmp_path):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_loss_that_is_not_finite_stops_with_the_epochs_before(precision, tmp_path):
     schedule = Schedule(epochs=3, batch_size=16, lr=1e30)
-    with pytest.raises(training.DivergedError, match="not finite in epoch 1 of 3") as caught:
+    with pytest.raises(loop.DivergedError, match="not finite in epoch 1 of 3") as caught:
         engine(build("vgg11"), pictures(), methods.get("none"), 3, tmp_path / "resume", schedule, precision=precision)
     assert caught.value.history["loss"] == []
 
@@ -132,7 +133,7 @@ def test_seeds_differ_and_repeat(tmp_path):
         torch.manual_seed(0)
         net = networks.build("vgg11", num_classes=4, width=0.125)
         schedule = Schedule(epochs=1, batch_size=16)
-        training.train(net, pictures(), schedule, methods.get("none"), seed, 1, tmp_path / "r", str(seed))
+        loop.train(net, pictures(), schedule, methods.get("none"), seed, 1, tmp_path / "r", str(seed))
         (tmp_path / "r").unlink(missing_ok=True)
         return torch.cat([value.flatten() for value in net.state_dict().values()])
 

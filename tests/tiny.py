@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from slimming import records
+from slimming.stages import table
 from slimming.study import Study, parse
 
 SLIMMING = Path(sys.executable).with_name("slimming")
@@ -21,7 +22,7 @@ STUDY = {
     "scratch": {"ratios": [0.5]},
     "schedule": {"epochs": 2},
 }
-STEMS = {records.stem(*step): step for step in parse(STUDY, "study").steps()}
+STEMS = {table.stem(*step): step for step in parse(STUDY, "study").steps()}
 
 
 class Work:
@@ -35,15 +36,14 @@ class Work:
         self.folder, self.prepared = folder, prepared
 
     def command(self, stage: str, *arguments: str | Path) -> list[str]:
-        folders = ["--checkpoints", self.checkpoints, "--records", self.records]
-        return [stage, *map(str, [*arguments, "--data", self.prepared, *folders])]
+        return [stage, *map(str, [*arguments, "--data", self.prepared, "--checkpoints", self.checkpoints])]
 
     def train(self) -> list[str]:
         return self.command("train", self.run.settings())
 
     def prune(self) -> list[str]:
         ratios = [f"{ratio:g}" for ratio in self.study.ratios]
-        variants = [f"--{key}" for key in records.VARIANTS.values()]
+        variants = [option for stage in table.made_by("prune") for option in stage.options]
         return self.command("prune", self.checkpoints / "trained.safetensors", "--ratios", *ratios, *variants)
 
     def finetune(self) -> list[str]:
@@ -52,11 +52,19 @@ class Work:
     def scratch(self, budget: str = "epochs") -> list[str]:
         return self.command("scratch", self.checkpoints / "pruned-0.5.safetensors", "--budget", budget)
 
+    def measure(self, *stems: str) -> list[str]:
+        paths = [self.checkpoints / f"{stem}.safetensors" for stem in stems]
+        return ["measure", *map(str, [*paths, "--data", self.prepared, "--records", self.records])]
+
     def every_stage(self) -> list[list[str]]:
-        return [self.train(), self.prune(), self.finetune(), self.scratch(), self.scratch("compute")]
+        trainings = [self.finetune(), self.scratch(), self.scratch("compute")]
+        return [self.train(), self.prune(), *trainings, self.measure(*STEMS)]
 
     def checkpoint(self, stem: str) -> bytes:
         return (self.checkpoints / f"{stem}.safetensors").read_bytes()
+
+    def draft(self, stem: str) -> dict:
+        return records.read(self.checkpoints / f"{stem}.json")
 
     def record(self, stem: str) -> dict:
         return records.read(self.records / f"{stem}.json")

@@ -22,45 +22,50 @@ def train(options: argparse.Namespace) -> None:
     from slimming import study
     from slimming.stages.train import train
 
-    train(study.parse_run(options.run), options.data, (options.checkpoints, options.records))
+    train(study.parse_run(options.run), options.data, options.checkpoints)
 
 
 def prune(options: argparse.Namespace) -> None:
-    from slimming import records
+    from slimming.stages import table
     from slimming.stages.prune import prune
 
-    folders = options.checkpoints, options.records
-    variants = [stage for stage, key in records.VARIANTS.items() if getattr(options, key)]
-    prune(options.checkpoint, options.data, options.ratios, folders, variants)
+    variants = [name for name in table.VARIANTS if getattr(options, table.STAGES[name].key)]
+    files = options.checkpoint, options.data, options.ratios, options.checkpoints
+    prune(*files, variants, options.budget, options.round_to)
 
 
 def finetune(options: argparse.Namespace) -> None:
     from slimming.stages.finetune import finetune
 
-    finetune(options.checkpoint, options.data, options.epochs, (options.checkpoints, options.records))
+    finetune(options.checkpoint, options.data, options.epochs, options.checkpoints)
 
 
 def scratch(options: argparse.Namespace) -> None:
     from slimming.stages.scratch import scratch
 
-    scratch(options.checkpoint, options.data, options.budget, (options.checkpoints, options.records))
+    scratch(options.checkpoint, options.data, options.budget, options.checkpoints)
 
 
 def measure(options: argparse.Namespace) -> None:
     import json
 
     from slimming import checkpoints, data
-    from slimming.measure import measure
+    from slimming.stages.measure import figures, measure
 
-    net, _ = checkpoints.load(options.checkpoint)
-    print(json.dumps(measure(net, data.load(options.data), options.checkpoint), indent=1))
+    if options.records:
+        measure(options.checkpoints, options.data, options.records)
+        return
+    for path in options.checkpoints:
+        net, _ = checkpoints.load(path)
+        print(json.dumps(figures(net, data.load(options.data), path), indent=1))
 
 
 def ledger(options: argparse.Namespace) -> None:
-    from slimming import ledger, records, study
+    from slimming import ledger, study
+    from slimming.stages import table
 
     asked = study.load(options.study)
-    stems = [records.stem(*step) for step in asked.steps()]
+    stems = [table.stem(*step) for step in asked.steps()]
     paths = [options.records / run.slug / f"{stem}.json" for run in asked.runs() for stem in stems]
     ledger.write(asked.name, paths, options.output)
 
@@ -109,7 +114,7 @@ def claims(options: argparse.Namespace) -> None:
 def page(options: argparse.Namespace) -> None:
     from slimming.reporting import page
 
-    page.write(options.ledger, options.output, options.claims)
+    page.write(options.ledger, options.output, options.claims, options.reaffirmed)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -118,14 +123,6 @@ def compare(options: argparse.Namespace) -> None:
     print(comparison.text(options.first, options.second), end="")
     if options.output:
         comparison.write(options.first, options.second, options.output)
-
-
-def bench(options: argparse.Namespace) -> None:
-    from slimming.bench import report
-    from slimming.study import Machine
-
-    machine = Machine(threads=options.threads, device=options.device, precision=options.precision)
-    report.bench(options.parts or report.PARTS, machine, options.output, options.small)
 
 
 def metrics(options: argparse.Namespace) -> None:
@@ -150,6 +147,13 @@ def verify(options: argparse.Namespace) -> None:
     from slimming.store import verify
 
     for line in verify.report(verify.verify(options.study)):
+        print(line, flush=True)
+
+
+def reaffirm(options: argparse.Namespace) -> None:
+    from slimming.store.reaffirm import reaffirm
+
+    for line in reaffirm(options.study, options.sample, options.seed, options.changed, options.epochs):
         print(line, flush=True)
 
 
@@ -196,7 +200,6 @@ def parser() -> Parser:
     def files(added: Parser) -> None:
         added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
         added.add_argument("--checkpoints", required=True, type=Path, metavar="DIR", help="where checkpoints go")
-        added.add_argument("--records", required=True, type=Path, metavar="DIR", help="where records go")
 
     added = stage(prepare, "fetch a data set and write it as one memory-mapped tensor file")
     added.add_argument("dataset")
@@ -213,6 +216,10 @@ def parser() -> Parser:
     added = stage(prune, "prune a trained network at several ratios")
     added.add_argument("checkpoint", type=Path)
     added.add_argument("--ratios", type=float, nargs="+", required=True, metavar="RATIO")
+    added.add_argument(
+        "--budget", choices=("channels", "parameters", "macs"), help="what ratios are shares of; default: as the method"
+    )
+    added.add_argument("--round-to", type=count, default=1, metavar="N", help="widths stay multiples of N")
     added.add_argument("--compensate", action="store_true", help="and once more, with constants folded into biases")
     added.add_argument("--recalibrate", action="store_true", help="and once more, with new BatchNorm statistics")
     files(added)
@@ -232,9 +239,10 @@ def parser() -> Parser:
     )
     files(added)
 
-    added = stage(measure, "measure a stored network and print the figures as JSON")
-    added.add_argument("checkpoint", type=Path)
+    added = stage(measure, "measure stored networks of a run")
+    added.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
     added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
+    added.add_argument("--records", type=Path, metavar="DIR", help="where records go; default: print figures as JSON")
 
     added = stage(ledger, "collect the records of a study into its ledger")
     added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
@@ -271,19 +279,12 @@ def parser() -> Parser:
             "--claims", required=run is claims, type=Path, metavar="FILE", help="claims in words, and their rules"
         )
         added.add_argument("--output", required=True, type=Path, metavar="FILE")
+    added.add_argument("--reaffirmed", nargs="*", default=(), metavar="WORDS", help="what `slimming reaffirm` found")
 
     added = stage(compare, "print the tables of two studies as differences with intervals")
     added.add_argument("first", metavar="STUDY", help="name of a study in results/, or folder of a ledger")
     added.add_argument("second", metavar="STUDY", help="the same; differences are this one minus the first")
     added.add_argument("--output", type=Path, metavar="FILE", help="also write every difference as CSV")
-
-    added = stage(bench, "measure speed and memory beside a conventional training loop")
-    added.add_argument("parts", nargs="*", metavar="PART", help="of speed, startup, planning, study; default: all")
-    added.add_argument("--threads", type=count, default=os.cpu_count(), metavar="N", help="default: all cores")
-    added.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    added.add_argument("--precision", choices=("fp32", "bf16"), default="bf16", help="of the engine (default: bf16)")
-    added.add_argument("--small", action="store_true", help="only to see that it runs")
-    added.add_argument("--output", type=Path, metavar="FILE", help="write JSON with the machine's description")
 
     added = stage(plan, "count a study's jobs, hours and storage, and what it has used of them")
     added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
@@ -301,6 +302,13 @@ def parser() -> Parser:
     ):
         added = stage(run, text)
         added.add_argument("study", type=Path, nargs="?", default=Path("config/quick.yaml"), metavar="STUDY")
+
+    added = stage(reaffirm, "compute a random sample of a study's stored jobs again with today's code, and compare")
+    added.add_argument("study", type=Path, metavar="STUDY")
+    added.add_argument("--sample", type=count, default=1, metavar="K", help="jobs of each stage, network and method")
+    added.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample (default: 0)")
+    added.add_argument("--changed", action="store_true", help="only of the jobs that a change of code touches")
+    added.add_argument("--epochs", type=count, metavar="N", help="only the first N epochs of trainings")
 
     added = stage(crate, "describe a study for archives: codecheck.yml and ro-crate-metadata.json")
     added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slimming import networks, sources
-from slimming.records import UNTRAINED
+from slimming.stages.table import UNTRAINED
 from slimming.study import Run, Study
 
 # Parameters and MACs at width 1 for 32x32x3 images and ten classes, as measure.cost counts them. ResNets grow linearly

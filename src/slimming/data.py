@@ -114,6 +114,14 @@ def batches(
         yield normalise(images, mean, std), dataset.train_labels.index_select(0, order[part])
 
 
+def plain_batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The training split in order, not augmented: images (B, C, H, W) float32, normalised, labels (B,) int64."""
+    mean, std = _statistics(dataset)
+    split = zip(dataset.train_images.split(batch_size), dataset.train_labels.split(batch_size), strict=True)
+    for images, labels in split:
+        yield normalise(images, mean, std), labels
+
+
 def evaluation_batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The test split in order, not augmented: images (B, C, H, W) float32, normalised, labels (B,) int64."""
     mean, std = _statistics(dataset)

@@ -8,7 +8,8 @@
     classes.csv     accuracy of every class
     latency.csv     inference time at every batch size: median and quartiles, in milliseconds
     settings.csv    settings of every data set x network x method
-    provenance.csv  study, commit, versions, machine and warnings, and how many records say so
+    provenance.csv  study, commit, versions, machine and warnings, and how many records say so; "measured." where
+                    measuring differs from training
 
 Not for aggregating: that is reporting's. What each table holds is in schema.
 """

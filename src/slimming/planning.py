@@ -17,13 +17,10 @@ import yaml
 from slimming import costs, records, sources
 from slimming.costs import Speed
 from slimming.errors import InputError
-from slimming.records import BUDGETS, UNTRAINED
+from slimming.stages import table
 from slimming.study import Run, Study
 
 START = 15.0  # seconds in which a job starts Python, torch and Snakemake, measured on Slurm with two cores
-
-
-RULES = {"train": ["trained"], "prune": [*UNTRAINED], "finetune": ["finetuned"], "scratch": [*BUDGETS.values()]}
 
 
 class Profile(NamedTuple):
@@ -98,22 +95,22 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
     known = list(known)
     measured = study.device in {speed.device for speed in known}
     counts = Counter(stage for stage, _ in study.steps())
-    seconds: dict[str, list[float]] = {rule: [] for rule in RULES}
+    seconds: dict[str, list[float]] = {rule: [] for rule in (*table.RULES, "measure")}
 
     def training(run: Run, epochs: int) -> float:
         return costs.training_seconds(run, epochs, study.device if measured else "cpu", known) or 0.0
 
     for run in study.runs():
-        epochs = run.schedule.epochs
-        # Every pruned network is tested once, as a training is in every epoch.
+        # Every network is tested once more when it is measured, as a training is in every epoch.
         images = sources.get(run.dataset).images
         tested = images[1] / sum(images)
-        pruned = sum(counts[stage] for stage in UNTRAINED)
-        seconds["train"].append(START + training(run, epochs))
-        seconds["prune"].append(START + training(run, 1) * tested * pruned)
-        seconds["finetune"] += [START + training(run, study.finetune.epochs or epochs)] * counts["finetuned"]
-        again = sum(counts[stage] for stage in RULES["scratch"])
-        seconds["scratch"] += [START + training(run, epochs)] * again
+        seconds["measure"].append(START + training(run, 1) * tested * len(study.steps()))
+        for rule in table.RULES:
+            trained = [stage for stage in table.made_by(rule) if stage.trains]
+            for stage in trained:
+                seconds[rule] += [START + training(run, study.epochs(stage, run))] * counts[stage.name]
+            if not trained:  # one job for all ratios
+                seconds[rule].append(START)
     gpus = int(study.device == "cuda")
     lines = [
         Line(
@@ -131,14 +128,15 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
 
 
 def used(study: Study, results: Path, logs: Path) -> dict[str, Used]:
-    """What each rule took so far: trainings as their records say, over all attempts, the rest as Snakemake timed it."""
+    """What each rule took so far: trainings as their drafts say, over all attempts, the rest as Snakemake timed it."""
     found = {}
-    for rule, stages in RULES.items():
+    for rule in (*table.RULES, "measure"):
         timed = list(_benchmarks(logs / rule))
         hours = [float(row["s"]) / 3600 for row in timed]
-        if rule != "prune":
-            stems = [records.stem(*step) for step in study.steps() if step[0] in stages]
-            paths = [results / "records" / run.slug / f"{stem}.json" for run in study.runs() for stem in stems]
+        trained = {stage.name for stage in table.STAGES.values() if stage.rule == rule and stage.trains}
+        if trained:
+            stems = [table.stem(*step) for step in study.steps() if step[0] in trained]
+            paths = [results / "checkpoints" / run.slug / f"{stem}.json" for run in study.runs() for stem in stems]
             hours = [records.read(path)["training"]["seconds"] / 3600 for path in paths if path.exists()]
         memory = [float(row["max_rss"]) for row in timed if row.get("max_rss") not in (None, "-", "NA")]
         if hours:

@@ -1,33 +1,27 @@
-"""Records: one JSON file beside each checkpoint that says what was asked, what was measured, and with what.
+"""Records: one JSON file for each checkpoint that says what was asked, what was measured, and with what.
 
-A record is the ledger's source and the answer to "where does this number come from". Its keys:
+A record is the ledger's source and the answer to "where does this number come from". The stage that makes a checkpoint
+leaves its draft, all but "measured" and "factors", beside the checkpoint; the stage `measure` adds these. Its keys:
 
     schema      version of this layout
     study       name of the study
-    stage       one of STAGES
+    stage       one of stages.table
     ratio       share of prunable channels asked to be removed (0 for "trained")
     run         the settings of the run (study.Run), enough to repeat it
-    measured    measure.measure()'s figures (accuracies are fractions of the test set), ratio_reached, and
-                accuracy_best, that of the best epoch (null where there were no epochs)
+    measured    stages.measure's figures (accuracies are fractions of the test set), ratio_reached (the share
+                of channels that is gone), reached (that of every count), accuracy_best, that of the best epoch (null
+                where there were no epochs), and the provenance of measuring
     history     per-epoch lists: loss, accuracy, test_loss, test_accuracy, lr (empty where there were no epochs)
     layers      one entry per prunable site: site, channels, kept, floored
     factors     histogram of |scaling factor|: log10 edges and counts (stage "trained" only)
+    compression what the ratio is a share of (ratio_of), round_to, and the seconds and data passes that planning took
+                (of what prune makes)
     training    epochs, seconds, images_per_second (absent where there were no epochs)
     data        sha256 of the prepared data that the training saw (absent where there were no epochs)
     warnings    what the user should know, one line each
     checkpoint  path and sha256 of the file the figures belong to
     parent      sha256 of the checkpoint it was made from (null for "trained")
     provenance  command, commit, versions, machine, device, threads, started (UTC)
-
-The stages of a run, and what each leaves:
-
-  * trained, the dense network
-  * pruned, the same without the channels that a ratio removes
-  * compensated, with the same channels removed and their constants folded into the biases of what reads them
-  * recalibrated, with the same channels removed and the statistics of BatchNorm layers taken anew
-  * finetuned, the pruned network trained again without a penalty
-  * scratch, the pruned network's shape with fresh weights, trained without a penalty for the epochs of the training
-  * scratch-compute, the same for more epochs, so that it costs as much compute as the training
 """
 
 from __future__ import annotations
@@ -48,18 +42,7 @@ from slimming import tensorfile
 from slimming.errors import InputError
 
 SCHEMA = 1
-STAGES = ("trained", "pruned", "compensated", "recalibrated", "finetuned", "scratch", "scratch-compute")
-VARIANTS = {"compensated": "compensate", "recalibrated": "recalibrate"}  # of pruning, by the key that asks for them
-UNTRAINED = ("pruned", *VARIANTS)  # these have no epochs
-PARENTS = dict.fromkeys(UNTRAINED, "trained")  # what a stage's network is made from
-PARENTS |= dict.fromkeys(("finetuned", "scratch", "scratch-compute"), "pruned")
-BUDGETS = {"epochs": "scratch", "compute": "scratch-compute"}  # what training from scratch has as much of
 PACKAGES = ("slimming", "torch", "numpy", "safetensors")
-
-
-def stem(stage: str, ratio: float = 0.0) -> str:
-    """Name, without suffix, of a stage's checkpoint and record: "trained", "pruned-0.5", "finetuned-0.5"."""
-    return stage if stage == "trained" else f"{stage}-{ratio:g}"
 
 
 def write(path: str | os.PathLike, record: Mapping) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pandera.pandas import Check, Column
 
-from slimming import records
+from slimming.stages import table
 
 RUN = ["dataset", "network", "method", "seed"]
 KEY = [*RUN, "ratio", "stage"]
@@ -92,7 +92,7 @@ KEY_COLUMNS = {
     "method": _text(),
     "seed": _count(),
     "ratio": _number(0, 1),
-    "stage": _text(Check.isin(records.STAGES)),
+    "stage": _text(Check.isin(table.STAGES)),
 }
 
 
@@ -138,8 +138,10 @@ def _settings(record: Mapping) -> Iterator[dict]:
 
 def _provenance(record: Mapping) -> Iterator[dict]:
     yield {"item": "study", "value": record["study"]}
-    for item, value in _flat(record["provenance"]):
-        if item not in UNSHARED:
+    made, measured = (dict(_flat(part.get("provenance", {}))) for part in (record, record["measured"]))
+    named = made | {f"measured.{item}": value for item, value in measured.items() if made.get(item) != value}
+    for item, value in named.items():
+        if item.removeprefix("measured.") not in UNSHARED:
             yield {"item": item, "value": value}
     for warning in record["warnings"]:
         yield {"item": "warning", "value": warning}

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from slimming import methods, networks, sources
 from slimming.errors import InputError, unknown
-from slimming.records import BUDGETS, VARIANTS
+from slimming.stages.table import STAGES, Stage
 
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -115,7 +115,11 @@ class Study(Machine):
     methods: list[dict[str, Any]] = Field(min_length=1)
     lam: dict[str, float] = Field(1e-4, validate_default=True, description="strength of penalties, one or by network")
     seeds: list[Seed] = Field(min_length=1)
-    ratios: list[Ratio] = Field(min_length=1, description="shares of channels to remove")
+    ratios: list[Ratio] = Field(min_length=1, description="shares to remove, of what the budget says")
+    budget: Literal["channels", "parameters", "macs"] | None = Field(
+        None, description="what a ratio is a share of, for all methods; default: what each method counts"
+    )
+    round_to: int | None = Field(None, ge=1, description="pruned widths stay multiples of this")
     compensate: bool = Field(False, description="prune once more, with constants folded into biases")
     recalibrate: bool = Field(False, description="prune once more, with BatchNorm's statistics taken anew")
     finetune: Finetune = Finetune()
@@ -158,6 +162,13 @@ class Study(Machine):
             for value in values:
                 if values.count(value) > 1:
                     raise InputError(f"{key} holds {value} twice")
+        if self.budget == "channels" or self.round_to:
+            for run in self.runs():
+                if methods.get(**run.method).counts == "weights":
+                    raise InputError(
+                        f"{run.method['name']} removes single weights and no channels: "
+                        "it can have no budget of channels and no round_to"
+                    )
         slugs = [run.slug for run in self.runs()]
         twice = {slug for slug in slugs if slugs.count(slug) > 1} if len(slugs) > len(set(slugs)) else set()
         if twice:
@@ -170,15 +181,18 @@ class Study(Machine):
         return [self._run(*cell) for cell in grid]
 
     def steps(self) -> list[tuple[str, float]]:
-        """(stage, ratio) of every checkpoint that a run makes, in the order of records.STAGES."""
-        made = {
-            "trained": [0.0],
-            "pruned": self.ratios,
-            **{stage: self.ratios if getattr(self, key) else [] for stage, key in VARIANTS.items()},
-            "finetuned": self.finetune.ratios,
-            **dict.fromkeys(BUDGETS.values(), self.scratch.ratios),
-        }
-        return [(stage, ratio) for stage, ratios in made.items() for ratio in ratios]
+        """(stage, ratio) of every checkpoint that a run makes, in the order of stages.table."""
+        return [(stage.name, ratio) for stage in STAGES.values() for ratio in self._ratios(stage)]
+
+    def epochs(self, stage: Stage, run: Run) -> int:
+        """Epochs of a stage that trains, as the study asks: its own, or those of the run's schedule."""
+        return getattr(getattr(self, stage.key or "", None), "epochs", None) or run.schedule.epochs
+
+    def _ratios(self, stage: Stage) -> list[float]:
+        asked = True if stage.key is None else getattr(self, stage.key)
+        if isinstance(asked, bool):
+            return (self.ratios if stage.parent else [0.0]) if asked else []
+        return asked.ratios
 
     def settings(self) -> str:
         """The study as one line of JSON, as the command line takes it."""

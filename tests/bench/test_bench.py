@@ -1,18 +1,20 @@
 """The bench measures what it says, end to end; how fast anything is, is asserted nowhere."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from benchmarks import conventional, report
+from benchmarks.speed import Team
+from benchmarks.worker import Job
 
-from slimming import cli, data, methods, networks, training
-from slimming.bench import conventional, report
-from slimming.bench.speed import Team
-from slimming.bench.worker import Job
+from slimming import data, methods, networks
 from slimming.study import Machine, Schedule
+from slimming.training import loop
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,9 +24,10 @@ def digits(folder):
     return data.load(folder / "digits.safetensors")
 
 
+@pytest.mark.slow
 def test_small_bench_runs_every_part_and_keeps_what_it_found(tmp_path):
     output = tmp_path / "bench.json"
-    command = [sys.executable, "-m", "slimming.cli", "bench", "--small", "--threads", "1", "--output", str(output)]
+    command = [sys.executable, "-m", "benchmarks", "--small", "--threads", "1", "--output", str(output)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())
@@ -59,7 +62,7 @@ def test_worker_trains_as_long_as_it_is_asked_to(loop):
 
 def test_conventional_training_learns_and_fills_the_same_history(tmp_path):
     dataset, outcomes = digits(tmp_path), {}
-    for name, train in (("conventional", conventional.train), ("engine", training.train)):
+    for name, train in (("conventional", conventional.train), ("engine", loop.train)):
         torch.manual_seed(0)
         net = networks.build("vgg11", in_channels=1, width=0.125)
         method = methods.get("l1", lam=1e-3)
@@ -82,11 +85,13 @@ def test_conventional_batches_are_the_augmented_images(tmp_path):
     assert images.std().item() == pytest.approx(ours.std().item(), abs=0.02)
 
 
-def test_unknown_part_and_wrong_folder_are_refused_in_one_line(capsys, tmp_path, monkeypatch):
-    assert cli.main(["bench", "sped"]) == 2
-    assert capsys.readouterr().err.startswith(
-        "slimming: error: unknown part of the bench 'sped': did you mean 'speed'?"
-    )
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(["bench", "startup"]) == 2
-    assert "no Snakefile here: run this in the project's folder" in capsys.readouterr().err
+@pytest.mark.parametrize(("part", "hint"), [("sped", "did you mean 'speed'?"), ("startup", "no Snakefile here")])
+def test_unknown_part_and_wrong_folder_are_refused_in_one_line(part, hint, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", part],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("slimming: error: ")
+    assert hint in line

@@ -104,7 +104,7 @@ def test_an_amount_has_its_unit():
         ({"compare": COMPARE | {"margin": 100}}, "claims.better.compare.margin: Input should be less than 100"),
         (
             {"compare": COMPARE | {"tolerance": 1}},
-            "claims.better.compare: a tolerance needs a size, lower, of pruned or finetuned networks",
+            "claims.better.compare: a tolerance needs a size, lower, of networks after pruning",
         ),
         ({"provided": [COMPARE | {"margin": 2}]}, "claims.better: two of its comparisons are of the same measure"),
     ],

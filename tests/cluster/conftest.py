@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.slurm import Slurm, missing
+from cluster.slurm import Slurm, need
 from slimming import cli, data, study
 
 ROOT = Path(__file__).parents[2]
@@ -93,8 +93,7 @@ class Project:
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
-    if reason := missing():
-        pytest.skip(reason)
+    need()
     running = Slurm(tmp_path_factory.mktemp("slurm"))
     try:
         running.start()
@@ -114,12 +113,14 @@ def by_hand(tmp_path_factory) -> Path:
     for run in asked.runs():
         folders = {kind: root / kind / run.slug for kind in ("checkpoints", "records")}
         trained, pruned = (folders["checkpoints"] / f"{stem}.safetensors" for stem in ("trained", "pruned-0.5"))
-        options = ["--data", prepared, *(word for kind, folder in folders.items() for word in (f"--{kind}", folder))]
+        options = {key: ["--data", prepared, f"--{key}", folder] for key, folder in folders.items()}
         for command in (
             ["train", run.settings()],
             ["prune", trained, "--ratios", "0.5"],
             ["finetune", pruned, "--epochs", "2"],
         ):
-            assert cli.main([str(word) for word in (*command, *options)]) == 0
+            assert cli.main([str(word) for word in (*command, *options["checkpoints"])]) == 0
+        measured = sorted(folders["checkpoints"].glob("*.safetensors"))
+        assert cli.main([str(word) for word in ("measure", *measured, *options["records"])]) == 0
     assert cli.main(["ledger", asked.settings(), "--records", str(root / "records"), "--output", str(root)]) == 0
     return root

@@ -14,6 +14,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
+import tools
+
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CONFIGURATION = """
 ClusterName=test
@@ -48,12 +52,11 @@ GPUS = "Name=gpu Type=fake File=/dev/null\nName=gpu Type=fake File=/dev/zero\n" 
 SRUN = '#!/bin/sh\nSLURM_CONF={configuration} exec {srun} "$@"\n'
 
 
-def missing() -> str:
-    """Why Slurm cannot be tested here; empty where it can."""
-    absent = [name for name in (*DAEMONS, "sbatch", "squeue", "srun") if not shutil.which(name)]
-    if absent:
-        return f"needs Slurm and MUNGE: {', '.join(absent)} not found"
-    return "" if os.geteuid() == 0 else "needs root: slurmd starts jobs as their user"
+def need() -> None:
+    """Skip the test where Slurm cannot run."""
+    tools.need(*DAEMONS, "sbatch", "squeue", "srun")
+    if os.geteuid():
+        pytest.skip("needs root: slurmd starts jobs as their user")
 
 
 class Slurm:

@@ -149,8 +149,8 @@ def disturb(study: Study) -> None:
 def preempt(study: Study) -> None:
     """Two trainings in one Slurm job, which Slurm puts back into the queue in the middle of the first."""
     study.methods = ["l1", "none"]
-    records = [f"results/tiny/records/digits/vgg11/{method}/seed1/trained.json" for method in study.methods]
-    study.start(*records, "--group-components", "training=2")
+    trained = [f"results/tiny/checkpoints/digits/vgg11/{method}/seed1/trained.json" for method in study.methods]
+    study.start(*trained, "--group-components", "training=2")
     (study.preempted,) = study.freeze(1)
     job = study.job(study.preempted)
     study.slurm("scontrol", "requeue", job)
@@ -209,7 +209,7 @@ def test_stopped_trainings_go_on_where_their_state_was_saved(studies):
 def test_what_has_finished_is_not_repeated(studies):
     disturbed, preempted, _ = studies
     called = Counter(command[0] for _, _, _, *command in disturbed.project.called() if command)
-    assert called.keys() == {"train", "prune", "finetune"}  # nor do local rules become jobs
+    assert called.keys() == {"train", "prune", "finetune", "measure"}  # nor do local rules become jobs
     assert called["prune"] == called["finetune"] == len(METHODS)
     (other,) = set(preempted.methods) - {preempted.preempted}
     assert preempted.epochs(other) == Counter(range(1, EPOCHS + 1))
@@ -217,10 +217,10 @@ def test_what_has_finished_is_not_repeated(studies):
 
 def test_jobs_that_finished_unseen_have_provenance(studies):
     root = studies[0].project.root
-    known = provenance.products(provenance.read(root / "results/tiny/jobs.json"))
+    known = provenance.read(root / "results/tiny/jobs.json").products()
     folders = (root / "data/prepared", root / "results/tiny/checkpoints", root / "results/tiny/records")
     stored = {str(path.relative_to(root)) for folder in folders for path in folder.rglob("*.*")}
-    assert len(stored) == 1 + 2 * 3 * len(METHODS)
+    assert len(stored) == 1 + 3 * 3 * len(METHODS)
     assert stored <= known.keys()
 
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from examples import SMALL, pictures, step
-from slimming import cli, methods, networks, pruning, records, training
+from slimming import cli, methods, networks, pruning, records
 from slimming.errors import InputError
-from slimming.parameters import FlatParameters
 from slimming.study import Schedule
+from slimming.training import loop
+from slimming.training.flat import FlatParameters
 from tiny import Work
 
 METHODS = sorted(methods.registry())
@@ -38,7 +39,7 @@ def dying(method, at):
 def trained(method, network, folder):
     net = build(network)
     schedule = Schedule(epochs=EPOCHS, batch_size=25)
-    training.train(net, pictures(), schedule, method, 3, EPOCHS, folder / "resume", "contract")
+    loop.train(net, pictures(), schedule, method, 3, EPOCHS, folder / "resume", "contract")
     return net.eval()
 
 
@@ -59,7 +60,7 @@ def finished(tmp_path_factory):
 @pytest.mark.parametrize("network", SMALL)
 @pytest.mark.parametrize("name", METHODS)
 def test_training_is_finite_and_resumes_with_the_same_bits(name, network, finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "SAVE_SHARE", 1e9)  # save at every step
+    monkeypatch.setattr(loop, "SAVE_SHARE", 1e9)  # save at every step
     whole = finished(name, network)
     with pytest.raises(Killed):
         trained(dying(methods.get(name), 5), network, tmp_path)
@@ -106,15 +107,16 @@ def test_scores_rank_every_channel_and_the_ratio_is_met(name, network, finished)
         assert scores[site].shape == (norm.num_features,)
         assert torch.isfinite(scores[site]).all()
         assert not scores[site].requires_grad
-    plan = pruning.plan(scores, 0.3, removals=method.removals(net, 0.3))
-    small = pruning.apply(method.sparsify(net, 0.3), plan)
+    plan = method.plan(net, 0.3)
+    small = pruning.apply(net, plan)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     reached = share_removed(name, net, small)
     total = {"swd-parameters": parameters(net), "swd-weights": weights(net)[1]}.get(
         name, sum(map(len, scores.values()))
     )
     if name == "swd-parameters":  # whole channels: at least the target, and not one channel more
-        one_less = pruning.plan(scores, 0, removals=method.removals(net, 0.3) - 1)
+        removals = sum(plan.channels.values()) - sum(map(len, plan.values())) + len(plan.floored)
+        one_less = pruning.plan(scores, 0, removals=removals - 1)
         assert reached >= 0.3 > share_removed(name, net, pruning.apply(net, one_less))
     else:
         assert reached == pytest.approx((round(0.3 * total) - len(plan.floored)) / total)  # each keeps one channel
@@ -146,9 +148,10 @@ def weights(net):
 def test_every_stage_works_and_its_record_is_complete(name, prepared, tmp_path):
     keys = {"methods": [name], "schedule": {"epochs": 1, "batch_size": 128}, "ratios": [0, 0.5]}
     work = Work(tmp_path, prepared, **keys)
-    for command in (work.train(), work.prune(), work.finetune()):
+    stems = ("trained", "pruned-0", "pruned-0.5", "finetuned-0.5")
+    for command in (work.train(), work.prune(), work.finetune(), work.measure(*stems)):
         assert cli.main(command) == 0
-    for stem in ("trained", "pruned-0", "pruned-0.5", "finetuned-0.5"):
+    for stem in stems:
         record = work.record(stem)
         assert record["run"]["method_slug"] == methods.get(name).slug
         assert {"measured", "history", "layers", "warnings", "checkpoint", "provenance"} <= record.keys()

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from examples import pictures, randomised, step
-from slimming import data, measure, methods, networks, pruning, training
+from slimming import data, methods, networks, pruning
 from slimming.errors import InputError
+from slimming.measuring import accuracy
 from slimming.methods.selective import _smallest
 from slimming.study import Schedule
+from slimming.training import loop
 
 KINDS = ["swd", "swd-parameters", "swd-weights"]
 
@@ -50,8 +52,9 @@ def test_a_parameter_target_is_met_on_the_network_that_is_left():
     net = randomised("resnet20", width=1.0)
     whole = sum(parameter.numel() for parameter in net.parameters())
     method = methods.get("swd-parameters")
-    counts = [method.removals(net, 0.6) - less for less in (0, 1)]
-    left = [pruning.apply(net, pruning.plan(method.scores(net), 0, removals=count)) for count in counts]
+    needed = pruning.removals(net, method.scores(net), 0.6, pruning.Budget("parameters"))
+    one_less = pruning.plan(method.scores(net), 0, removals=needed - 1)
+    left = [pruning.apply(net, plan) for plan in (method.plan(net, 0.6), one_less)]
     enough, too_many = (sum(parameter.numel() for parameter in small.parameters()) for small in left)
     assert enough <= 0.4 * whole < too_many
 
@@ -83,11 +86,10 @@ def accuracies(name, target, prepared, folder, parameters):
     torch.manual_seed(1)
     net = networks.build("vgg11", in_channels=1, width=0.25)
     method, dataset = methods.get(name, **parameters), data.load(prepared)
-    training.train(net, dataset, Schedule(epochs=15), method, 1, 15, folder / "resume", name)
+    loop.train(net, dataset, Schedule(epochs=15), method, 1, 15, folder / "resume", name)
     net.eval()
-    plan = pruning.plan(method.scores(net), target, removals=method.removals(net, target))
-    small = pruning.apply(method.sparsify(net, target), plan)
-    return [measure.evaluate(some, dataset)["accuracy"] for some in (net, small)]
+    small = pruning.apply(net, method.plan(net, target))
+    return [accuracy.evaluate(some, dataset)["accuracy"] for some in (net, small)]
 
 
 @pytest.mark.parametrize(("name", "target"), [("swd", 0.4), ("swd-parameters", 0.5), ("swd-weights", 0.9)])
@@ -105,11 +107,12 @@ def test_plain_training_collapses_at_the_same_target(prepared, tmp_path):
 
 
 def test_fine_tuning_keeps_zeros(tmp_path):
-    net = methods.get("swd-weights").sparsify(randomised("vgg11", num_classes=4), 0.7)
+    dense = randomised("vgg11", num_classes=4)
+    net = pruning.apply(dense, methods.get("swd-weights").plan(dense, 0.7))
     zero = {name: value == 0 for name, value in net.named_parameters() if value.dim() > 1}
     before = {name: value.clone() for name, value in net.named_parameters()}
     method = methods.get("swd-weights").finetuning()
-    training.train(net, pictures(), Schedule(epochs=2, batch_size=25), method, 1, 2, tmp_path / "resume", "x")
+    loop.train(net, pictures(), Schedule(epochs=2, batch_size=25), method, 1, 2, tmp_path / "resume", "x")
     for name, value in net.named_parameters():
         if name in zero:
             assert torch.equal(value == 0, zero[name])

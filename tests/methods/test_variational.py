@@ -11,7 +11,7 @@ from slimming import methods, networks
 from slimming.errors import InputError
 from slimming.methods.base import Part, Step
 from slimming.methods.variational import divergence, divergence_gradient
-from slimming.parameters import FlatParameters
+from slimming.training.flat import FlatParameters
 
 WIDTHS = st.floats(1e-2, 2)
 MEANS = st.floats(-2, 2)
@@ -100,7 +100,7 @@ def test_saliencies_shrink_where_the_data_do_not_need_them():
     gamma, shift, none = (
         Part(values, torch.zeros_like(values)) for values in (torch.full((20,), 0.5), torch.zeros(20), torch.zeros(0))
     )
-    at = Step(nn.Module(), gamma, shift, none, 0.0, 0.0, 2000, torch.Generator(), lr=0.05)
+    at = Step(nn.Module(), gamma, shift, none, {}, 0.0, 0.0, 2000, torch.Generator(), lr=0.05)
     at.net.learned = {}
     method = methods.get("vcp", kl=1e-3)
     method.prepare(at)

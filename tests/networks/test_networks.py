@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples import SMALL
-from slimming import measure, networks
+from slimming import networks
 from slimming.errors import InputError
+from slimming.measuring import cost
 
 FULL = {  # parameters, conv+FC MACs at 32x32, prunable channels, for 10 classes
     "vgg19": (20_035_018, 398_136_320, 5_504),
@@ -25,10 +26,10 @@ HUNDRED = {  # parameters, MACs for 100 classes
 
 @pytest.mark.parametrize("name", FULL)
 def test_counts_hold_to_the_unit(name):
-    cost = measure.cost(networks.build(name), (3, 32, 32))
-    assert (cost["parameters"], cost["macs"], cost["channels"]) == FULL[name]
-    cost = measure.cost(networks.build(name, num_classes=100), (3, 32, 32))
-    assert (cost["parameters"], cost["macs"]) == HUNDRED[name]
+    found = cost.count(networks.build(name), (3, 32, 32))
+    assert (found["parameters"], found["macs"], found["channels"]) == FULL[name]
+    found = cost.count(networks.build(name, num_classes=100), (3, 32, 32))
+    assert (found["parameters"], found["macs"]) == HUNDRED[name]
 
 
 @pytest.mark.parametrize(

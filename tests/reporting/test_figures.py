@@ -15,8 +15,9 @@ from PIL import Image
 
 import simulated
 import synthetic
-from slimming import ledger, records, study
+from slimming import ledger, study
 from slimming.reporting import figures, style, summary
+from slimming.stages.table import LATER
 
 CONFIG = Path(__file__).parents[2] / "config"
 METHODS = ("none", "l1", "lp-0.75", "tl1-1")
@@ -49,6 +50,7 @@ def draw(directory: Path, output: Path, seed: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in output.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # draws some fifty files, which takes minutes where cores are busy
 def test_figures_are_drawn_again_in_the_same_bytes_whatever_else_the_study_holds(directory, tmp_path):
     both = draw(directory, tmp_path / "both", "1")
@@ -158,7 +160,7 @@ def test_accuracies_are_drawn_in_per_cent_at_the_mean(tables):
 
 
 def test_stages_have_rows_and_share_a_scale_where_they_are_to_be_compared(tmp_path):
-    point = dict(zip(records.STAGES[1:], (0.2, 0.5, 0.7, 0.9, 0.8, 0.95), strict=True))
+    point = dict(zip(LATER, (0.2, 0.5, 0.7, 0.9, 0.8, 0.95), strict=True))
     curve = {("trained", 0.0): (0.93, 100)} | {(stage, 0.4): (accuracy, 50) for stage, accuracy in point.items()}
     cells = ledger.read(simulated.write(tmp_path, simulated.rows("l1", 1, curve)) / "ledger.csv")
     figure = figures.accuracy_ratio({"cells": summary.summarise(cells)})

@@ -37,7 +37,7 @@ def directory(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module", params=["last", "paper"])
 def written(request, directory, tmp_path_factory) -> Path:
     """The folder with the macros under each protocol."""
-    folder = tmp_path_factory.mktemp("paper") / "generated"
+    folder = tmp_path_factory.mktemp("paper") / "numbers"
     macros.write(directory, folder, request.param)
     return folder
 
@@ -151,9 +151,9 @@ def test_the_protocol_decides_which_accuracy_is_printed(directory, tmp_path):
 
 def test_the_same_ledger_gives_the_same_bytes(directory, tmp_path):
     for folder in ("one", "two"):
-        macros.write(directory, tmp_path / folder / "generated")
+        macros.write(directory, tmp_path / folder / "numbers")
     for name in ("macros.tex", "macros.json"):
-        one, two = ((tmp_path / folder / "generated" / name).read_bytes() for folder in ("one", "two"))
+        one, two = ((tmp_path / folder / "numbers" / name).read_bytes() for folder in ("one", "two"))
         assert one == two
 
 
@@ -170,8 +170,8 @@ def test_names_spelled_alike_are_refused(tmp_path):
         for row in simulated.rows("l1", 1, {("trained", 0): (0.9, 9)}, network=name)
     ]
     with pytest.raises(InputError, match=r"'vgg-19'.*'vgg_19'.*would both be \\AccuracyTrained.*; rename one"):
-        macros.write(small(tmp_path, cells), tmp_path / "generated")
-    assert not (tmp_path / "generated").exists()
+        macros.write(small(tmp_path, cells), tmp_path / "numbers")
+    assert not (tmp_path / "numbers").exists()
 
 
 def test_the_words_name_the_largest_gain_and_the_widest_spread(tmp_path):
@@ -182,8 +182,8 @@ def test_the_words_name_the_largest_gain_and_the_widest_spread(tmp_path):
         for (method, ratio), accuracy in accuracies.items()
         for row in simulated.rows(method, 1, {("pruned", ratio): (accuracy, 1000)})
     ]
-    macros.write(small(tmp_path, cells), tmp_path / "generated")
-    text = " ".join((tmp_path / "generated" / "macros.tex").read_text().split())
+    macros.write(small(tmp_path, cells), tmp_path / "numbers")
+    text = " ".join((tmp_path / "numbers" / "macros.tex").read_text().split())
     end = "PrunedDigitsVggOneOne{}AtZeroPointEight"
     low, high = ("\\Accuracy" + end.format(method) for method in ("None", "LOne"))
     assert f"is $\\ell_1$: {high}\\,\\% instead of {low}\\,\\%, for VGG-11 on digits with \\num{{80}}" in text
@@ -192,8 +192,8 @@ def test_the_words_name_the_largest_gain_and_the_widest_spread(tmp_path):
 
 def test_a_study_without_a_baseline_has_no_headline(tmp_path):
     cells = [row for method in ("l1", "tl1-1") for row in simulated.rows(method, 1, {("pruned", 0.4): (0.5, 9)})]
-    macros.write(small(tmp_path, cells), tmp_path / "generated")
-    assert "\\newcommand{\\Headline}{%\n}" in (tmp_path / "generated" / "macros.tex").read_text()
+    macros.write(small(tmp_path, cells), tmp_path / "numbers")
+    assert "\\newcommand{\\Headline}{%\n}" in (tmp_path / "numbers" / "macros.tex").read_text()
 
 
 @pytest.mark.parametrize(
@@ -216,9 +216,9 @@ def test_numbers_of_claims_and_published_results_are_what_their_files_say(tmp_pa
     grid = {"datasets": ("cifar10",), "networks": ("vgg19",), "ratios": (0.4, 0.7)}
     ledger.write("s", synthetic.write(tmp_path, "s", **grid, finetuned=(0.4,)), "results/s")
     evaluation.write("results/s", config / "claims.yaml", "results/s/claims.csv")
-    macros.write("results/s", "generated", claims_file=config / "claims.yaml", references_file="references.csv")
-    found = {name: source for name, source in sources(tmp_path / "generated").items() if name[:5] in ("Claim", "Publi")}
-    printed = dict(commands(tmp_path / "generated"))
+    macros.write("results/s", "numbers", claims_file=config / "claims.yaml", references_file="references.csv")
+    found = {name: source for name, source in sources(tmp_path / "numbers").items() if name[:5] in ("Claim", "Publi")}
+    printed = dict(commands(tmp_path / "numbers"))
     assert {source["file"] for source in found.values()} == {"results/s/claims.csv", "references.csv"}
     for name, source in found.items():
         ratio = source["rows"].pop("ratio", None)

@@ -14,6 +14,7 @@ import synthetic
 from slimming import cli, ledger, records, study
 from slimming.errors import InputError
 from slimming.reporting import page
+from slimming.stages.table import STAGES, stem
 
 ID = "digits/vgg19/tl1-1/seed2/finetuned-0.4"
 
@@ -33,7 +34,7 @@ def _data(html: Path) -> dict:
     """The numbers in a page, by the identity of their records."""
     text = html.read_text(encoding="utf-8")
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
-    stems = [records.stem(row["stage"], row["ratio"]) for row in data["rows"]]
+    stems = [stem(row["stage"], row["ratio"]) for row in data["rows"]]
     runs = ["/".join([row["dataset"], row["network"], row["method"], f"seed{row['seed']}"]) for row in data["rows"]]
     return data | {"rows": {f"{run}/{stem}": row for run, stem, row in zip(runs, stems, data["rows"], strict=True)}}
 
@@ -78,8 +79,8 @@ def test_the_recorded_command_is_shown_and_without_records_one_that_follows_from
     assert "href" not in rows[ID]
     run, folder = "digits/vgg19/tl1-1/seed2", "results/synthetic/{}/digits/vgg19/tl1-1/seed2"
     train, prune, finetune = (
-        cli.parser().parse_args(shlex.split(rows[f"{run}/{stem}"]["command"])[1:])
-        for stem in ("trained", "pruned-0.4", "finetuned-0.4")
+        cli.parser().parse_args(shlex.split(rows[f"{run}/{name}"]["command"].partition(" && ")[0])[1:])
+        for name in ("trained", "pruned-0.4", "finetuned-0.4")
     )
     assert study.parse_run(train.run) == study.parse_run(json.dumps(asked))
     assert str(train.data) == "data/prepared/digits-16.safetensors"
@@ -88,23 +89,21 @@ def test_the_recorded_command_is_shown_and_without_records_one_that_follows_from
     assert str(finetune.checkpoint) == folder.format("checkpoints") + "/pruned-0.4.safetensors"
     assert finetune.epochs == synthetic.EPOCHS
     for options in (train, prune, finetune):
-        assert [str(options.checkpoints), str(options.records)] == [
-            folder.format(k) for k in ("checkpoints", "records")
-        ]
+        assert str(options.checkpoints) == folder.format("checkpoints")
 
 
-@pytest.mark.parametrize("stage", records.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_the_command_of_every_stage_makes_that_stage(stage, written):
     measured = ledger.read(written / "ledger.csv").query("stage == @stage and method == 'none'").iloc[0].to_dict()
-    arguments = shlex.split(page.command("synthetic", measured, {}))[1:]
-    if stage == "trained":  # takes settings, which are tested above
-        assert arguments[0] == "train"
-        return
-    options = cli.parser().parse_args(arguments)
-    assert options.checkpoint.stem == records.stem(records.PARENTS[stage], measured["ratio"])
-    asked = vars(options)
-    assert records.BUDGETS.get(asked.get("budget")) == (stage if stage.startswith("scratch") else None)
-    assert {made for made, key in records.VARIANTS.items() if asked.get(key)} == {stage}.intersection(records.VARIANTS)
+    making, measuring = page.command("synthetic", measured, {}).split(" && ")
+    arguments = shlex.split(making)[1:]
+    assert arguments[0] == STAGES[stage].rule
+    options = cli.parser().parse_args(shlex.split(measuring)[1:])
+    assert [path.stem for path in options.checkpoints] == [stem(stage, measured["ratio"])]
+    if STAGES[stage].parent:  # the others take settings, which are tested above
+        options = cli.parser().parse_args(arguments)
+        assert options.checkpoint.stem == stem(STAGES[stage].parent, measured["ratio"])
+        assert set(STAGES[stage].options) < set(arguments)
 
 
 def test_a_record_made_after_the_ledger_is_not_taken_for_its_source(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from pypdf import PdfReader
 
 import synthetic
+import tools
 from slimming import ledger
 from slimming.claims import evaluation, rules
 from slimming.reporting import figures, macros, tables, tex
@@ -21,7 +21,6 @@ PAPER = Path(__file__).parents[2] / "paper"
 CONFIG = Path(__file__).parents[2] / "config"
 RULES = {"claims_file": CONFIG / "claims.yaml", "references_file": CONFIG / "references.csv"}
 TEMPLATES = [Path(macros.__file__).parent / "templates" / name for name in ("macros.tex", "claims.tex")]
-TYPESET = ["latexmk", "-cd", "-pdf", "-halt-on-error", "-interaction=nonstopmode"]  # as the workflow does
 STUDY = "blueprint"
 
 # Where a digit is no number of the paper, from the widest to the narrowest.
@@ -116,8 +115,7 @@ def test_a_digit_that_is_no_number_of_the_paper_is_not(old, new):
 @pytest.fixture(scope="module")
 def typeset(tmp_path_factory) -> list[Path]:
     """Two folders with the same study's paper, each typeset on its own."""
-    if not shutil.which("latexmk"):
-        pytest.skip("needs latexmk, of TeX Live")
+    tools.need("latexmk")
     root = tmp_path_factory.mktemp("paper")
     grid = {"networks": ("densenet16", "vgg19"), "methods": ("none", "l1", "lp-0.5", "mcp-500"), "seeds": (1, 2)}
     grid["datasets"] = ("cifar10",)  # of which there are published results
@@ -128,18 +126,23 @@ def typeset(tmp_path_factory) -> list[Path]:
     evaluation.write(directory, RULES["claims_file"], directory / "claims.csv")
     tables.write(directory, directory / "tables")
     figures.write(directory, root / "figures" / STUDY)
-    environment = os.environ | {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "max_print_line": "1000"}
-    folders = [root / name for name in ("paper", "again")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        macros.write(directory, "numbers", **RULES)
+    folders = [root / name for name in ("built", "again")]
     for folder in folders:
-        folder.mkdir()
-        for name in ("paper.tex", "refs.bib"):
-            shutil.copy(PAPER / name, folder)
-        macros.write(directory, folder / "generated", **RULES)
-        done = subprocess.run(
-            [*TYPESET, folder / "paper.tex"], env=environment, capture_output=True, encoding="utf-8", errors="replace"
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
+        typeset_in(root, folder)
     return folders
+
+
+def typeset_in(root: Path, folder: Path, **environment: str) -> None:
+    """Typeset the paper with the numbers in `root` into `folder`, as the workflow does."""
+    searched = {"TEXINPUTS": "numbers:", "BIBINPUTS": str(PAPER), "max_print_line": "1000"}
+    done = subprocess.run(
+        ["latexmk", "-norc", "-r", PAPER / "latexmkrc", f"-outdir={folder}", PAPER / "paper.tex"],
+        cwd=root, env=os.environ | searched | environment, capture_output=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def log(typeset: list[Path]) -> str:
@@ -163,6 +166,18 @@ def test_the_same_study_gives_the_same_bytes(typeset):
     assert b"CreationDate" not in one
 
 
+def test_nothing_of_the_user_s_own_settings_of_tex_is_read(typeset, tmp_path):
+    """A latexmkrc that ends the build, one that would hang it, and a class that shadows the real one."""
+    (tmp_path / ".latexmkrc").write_text("die 'read';\n")
+    (tmp_path / "latexmkrc").write_text("sleep while 1;\n")
+    shadow = tmp_path / "texmf/tex/latex/article.cls"
+    shadow.parent.mkdir(parents=True)
+    shadow.write_text("\\errmessage{read}\n")
+    home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "TEXMFHOME": str(tmp_path / "texmf")}
+    typeset_in(typeset[0].parent, tmp_path / "built", **home)
+    assert (tmp_path / "built/paper.pdf").read_bytes() == (typeset[0] / "paper.pdf").read_bytes()
+
+
 def test_the_paper_says_which_study_it_reports_and_prints_its_numbers(typeset):
     text = " ".join(page.extract_text() for page in PdfReader(typeset[0] / "paper.pdf").pages)
     assert f"Study {STUDY}" in " ".join(text.split())
@@ -184,7 +199,7 @@ def test_the_paper_has_every_claim_with_its_verdict_and_published_results_beside
 
 
 def test_letters_that_latex_does_not_have_are_formulas(typeset):
-    for path in (typeset[0] / "generated").glob("*.tex"):
+    for path in (typeset[0].parent / "numbers").glob("*.tex"):
         assert path.read_text(encoding="utf-8").isascii(), path.name
     assert tex.words("Tℓ1, ℓ1/2, ℓp: 5 %") == r"T$\ell_{1}$, $\ell_{1/2}$, $\ell_{p}$: 5 \%"
 
@@ -192,7 +207,7 @@ def test_letters_that_latex_does_not_have_are_formulas(typeset):
 def test_a_study_of_which_nothing_was_published_says_so(tmp_path):
     ledger.write(STUDY, synthetic.write(tmp_path, STUDY, networks=("vgg19",), methods=("none", "l1")), tmp_path)
     evaluation.write(tmp_path, RULES["claims_file"], tmp_path / "claims.csv")
-    macros.write(tmp_path, tmp_path / "generated", **RULES)
-    assert "Nothing agrees" in (tmp_path / "generated/claims.tex").read_text()
-    sources = json.loads((tmp_path / "generated/macros.json").read_text())
+    macros.write(tmp_path, tmp_path / "numbers", **RULES)
+    assert "Nothing agrees" in (tmp_path / "numbers/claims.tex").read_text()
+    sources = json.loads((tmp_path / "numbers/macros.json").read_text())
     assert not [name for name in sources if name.startswith("Published")]

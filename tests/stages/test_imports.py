@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from slimming.stages.table import stem
 from tiny import Work
 
 COMPILER = {"torch._dynamo", "torch._inductor", "sympy"}
@@ -24,14 +25,15 @@ def imported(*arguments):
 def work(prepared, tmp_path_factory):
     work = Work(tmp_path_factory.mktemp("imports"), prepared, scratch={})
     work.modules = {stage: imported(*getattr(work, stage)()) for stage in ("train", "prune", "finetune")}
+    work.modules["measure"] = imported(*work.measure(*(stem(*step) for step in work.study.steps())))
     return work
 
 
-@pytest.mark.parametrize("stage", ["train", "prune", "finetune"])
+@pytest.mark.parametrize("stage", ["train", "prune", "finetune", "measure"])
 def test_training_stages_import_no_compiler_reporting_or_picture_library(stage, work):
     assert "torch" in work.modules[stage]
     assert work.modules[stage].isdisjoint(COMPILER | REPORTING | PICTURES)
-    assert "slimming.bench" not in work.modules[stage]
+    assert "benchmarks" not in work.modules[stage]
     assert ("slimming.pruning" in work.modules[stage]) == (stage == "prune")
 
 

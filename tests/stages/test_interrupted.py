@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from slimming import cli, records, tensorfile
 from slimming.code import closure
 from slimming.errors import InputError
@@ -33,6 +35,7 @@ def kill(command: list[str], resume: Path, after: tuple[int, int]) -> bool:
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_run_killed_several_times_ends_with_the_bits_of_one_never_killed(prepared, tmp_path):
     keys = {"schedule": {"epochs": 6, "batch_size": 8}, "methods": [{"name": "lp", "p": 0.5, "lam": 1e-3}]}
     whole, broken = (Work(tmp_path / name, prepared, **keys) for name in ("whole", "broken"))
@@ -42,21 +45,22 @@ def test_a_run_killed_several_times_ends_with_the_bits_of_one_never_killed(prepa
         after = max([wanted, *kills])
         if kill(broken.train(), resume, after) and not (broken.checkpoints / "trained.safetensors").exists():
             kills.append(position(resume))
-            assert not broken.records.exists()
+            assert not (broken.checkpoints / "trained.json").exists()
     assert len(kills) >= 2
     assert kills == sorted(set(kills))
     done = slimming(*broken.train(), check=True)
     assert f"continuing at epoch {kills[-1][0] + 1}, step {kills[-1][1] + 1}" in done.stderr
     assert broken.checkpoint("trained") == whole.checkpoint("trained")
-    assert broken.record("trained")["history"] == whole.record("trained")["history"]
-    assert {path.name for path in broken.checkpoints.iterdir()} == {"trained.safetensors", "trained.resume"}
+    assert broken.draft("trained")["history"] == whole.draft("trained")["history"]
+    left = {path.name for path in broken.checkpoints.iterdir()}
+    assert left == {"trained.safetensors", "trained.json", "trained.resume"}
 
 
 def test_a_finished_training_that_is_sent_again_goes_on_until_it_is_pruned(made, prepared, tmp_path, capsys):
     """As by a Snakemake that has not learned that it finished, and has removed what it made."""
     work = Work(tmp_path, prepared)
     for stage, text in (("first", ""), ("again", "continuing at epoch"), ("after pruning", "")):
-        for made_file in [*work.checkpoints.glob("*.safetensors"), *work.records.glob("*.json")]:
+        for made_file in [*work.checkpoints.glob("*.safetensors"), *work.checkpoints.glob("*.json")]:
             made_file.unlink()
         assert cli.main(work.train()) == 0
         assert ("continuing at epoch" in capsys.readouterr().err) == bool(text), stage
@@ -69,7 +73,7 @@ def test_a_finished_training_that_is_sent_again_goes_on_until_it_is_pruned(made,
 def test_a_training_does_not_go_on_with_other_code(prepared, tmp_path, monkeypatch, capsys):
     work = Work(tmp_path, prepared)
     assert cli.main(work.train()) == 0
-    monkeypatch.setattr("slimming.code.closure", lambda *modules: [*closure(*modules), "src/slimming/training.py 0"])
+    monkeypatch.setattr("slimming.code.closure", lambda *modules: [*closure(*modules), "0" * 16])
     assert cli.main(work.train()) == 0
     assert "saved by a run with other settings" in capsys.readouterr().err
 
@@ -85,7 +89,7 @@ def test_an_interrupted_fine_tuning_goes_on_with_the_same_bits(made, again, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(Method, "add_gradient", interrupt)
-        patch.setattr("slimming.training.SAVE_SHARE", 1e9)  # save at every step
+        patch.setattr("slimming.training.loop.SAVE_SHARE", 1e9)  # save at every step
         assert cli.main(again.finetune()) == 130
     assert position(again.checkpoints / "finetuned-0.5.resume") == (1, 7)
     assert not (again.checkpoints / "finetuned-0.5.safetensors").exists()
@@ -105,17 +109,17 @@ def test_an_interrupted_training_starts_over_on_other_data_of_the_same_name(made
 
     with monkeypatch.context() as patch:
         patch.setattr(records, "write", interrupt)
-        patch.setattr("slimming.training.SAVE_SHARE", 1e9)
+        patch.setattr("slimming.training.loop.SAVE_SHARE", 1e9)
         assert cli.main(work.train()) == 130
     (work.checkpoints / "trained.safetensors").unlink()
     work.prepared = other
     assert cli.main(work.train()) == 0
     assert "starting over" in capsys.readouterr().err
-    assert work.record("trained")["data"] == tensorfile.sha256(other)
+    assert work.draft("trained")["data"] == tensorfile.sha256(other)
     assert made.record("trained")["data"] == tensorfile.sha256(made.prepared)
 
 
-def test_a_run_stopped_before_its_record_is_written_makes_both_again(made, tmp_path, monkeypatch):
+def test_a_run_stopped_before_its_draft_is_written_makes_both_again(made, tmp_path, monkeypatch):
     work = Work(tmp_path, made.prepared)
 
     def interrupt(*_):
@@ -124,10 +128,10 @@ def test_a_run_stopped_before_its_record_is_written_makes_both_again(made, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(records, "write", interrupt)
         assert cli.main(work.train()) == 130
-    assert not work.records.exists()
+    assert not (work.checkpoints / "trained.json").exists()
     assert cli.main(work.train()) == 0
     assert work.checkpoint("trained") == made.checkpoint("trained")
-    assert work.record("trained")["history"] == made.record("trained")["history"]
+    assert work.draft("trained")["history"] == made.record("trained")["history"]
 
 
 def test_a_loss_that_is_not_finite_ends_with_one_line_and_a_record_of_it(prepared, tmp_path):
@@ -140,8 +144,8 @@ def test_a_loss_that_is_not_finite_ends_with_one_line_and_a_record_of_it(prepare
         r"the learning rate or the method's strength \(see .*trained\.diverged\.json\)",
         line,
     )
-    assert list(work.files()) == [work.records / "trained.diverged.json"]
-    record = work.record("trained.diverged")
+    assert list(work.files()) == [work.checkpoints / "trained.diverged.json"]
+    record = work.draft("trained.diverged")
     assert record["run"] == json.loads(work.run.settings())
     assert record["error"].startswith("the loss is not finite in epoch 1 of 2")
     assert set(map(tuple, record["history"].values())) == {()}

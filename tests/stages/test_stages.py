@@ -9,16 +9,17 @@ import pandas as pd
 import pytest
 import torch
 
-from slimming import checkpoints, cli, data, measure, networks, records, tensorfile
-from slimming.stages import train
+from slimming import checkpoints, cli, data, networks, records, tensorfile
+from slimming.measuring import latency
+from slimming.stages import measure, table
 from tiny import STEMS, Work, slimming
 
 
-def test_every_stage_leaves_a_checkpoint_and_a_record_and_nothing_else(made):
+def test_every_stage_leaves_a_checkpoint_and_a_draft_and_nothing_else(made):
     """But the states of trainings that nothing was made from: whoever runs the jobs removes these in the end."""
     expected = [made.checkpoints / f"{stem}.safetensors" for stem in STEMS]
-    expected += [made.records / f"{stem}.json" for stem in STEMS]
-    last = [stem for stem, (stage, _) in STEMS.items() if stage not in ("trained", *records.UNTRAINED)]
+    expected += [folder / f"{stem}.json" for stem in STEMS for folder in (made.checkpoints, made.records)]
+    last = [stem for stem, (stage, _) in STEMS.items() if stage not in ("trained", *table.UNTRAINED)]
     expected += [made.checkpoints / f"{stem}.resume" for stem in last]
     assert sorted(made.files()) == sorted(expected)
 
@@ -26,19 +27,21 @@ def test_every_stage_leaves_a_checkpoint_and_a_record_and_nothing_else(made):
 @pytest.mark.parametrize("stem", STEMS)
 def test_records_hold_what_their_documentation_says(made, stem):
     documented = set(re.findall(r"^    (\w+) ", records.__doc__, re.MULTILINE))
-    left_out = {"trained": set()} | {stage: {"factors", "training", "data"} for stage in records.UNTRAINED}
+    left_out = {"trained": {"compression"}} | {stage: {"factors", "training", "data"} for stage in table.UNTRAINED}
     record = made.record(stem)
-    assert set(record) == documented - left_out.get(record["stage"], {"factors"})
+    assert set(record) == documented - left_out.get(record["stage"], {"factors", "compression"})
+    assert set(made.draft(stem)) == set(record) - {"measured", "factors"}
     assert (record["study"], record["stage"], record["ratio"]) == ("tiny", *STEMS[stem])
     assert record["run"] == json.loads(made.run.settings())
     assert set(record["measured"]) == {
         "accuracy", "accuracy_best", "accuracy_per_class", "bytes", "channels", "latency_ms", "loss", "macs",
-        "nonzero", "parameters", "ratio_reached",
+        "macs_nonzero", "nonzero", "parameters", "provenance", "ratio_reached", "reached",
     }  # fmt: skip
     assert record["provenance"]["device"] == "cpu"
     assert record["provenance"]["threads"] == 1
-    makers = {"trained": "train", "finetuned": "finetune"} | dict.fromkeys(records.UNTRAINED, "prune")
-    assert record["provenance"]["command"].split()[:2] == ["slimming", makers.get(record["stage"], "scratch")]
+    makers = [record["provenance"], record["measured"]["provenance"]]
+    rules = [table.STAGES[record["stage"]].rule, "measure"]
+    assert [maker["command"].split()[:2] for maker in makers] == [["slimming", rule] for rule in rules]
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -48,15 +51,15 @@ def test_checkpoint_and_record_belong_together(made, stem):
     _, header = checkpoints.load(path)
     assert header == {key: record[key] for key in header}
     assert header.keys() == {"study", "stage", "ratio", "run", "parent", "layers"}
-    before = {"trained": None} | dict.fromkeys(records.UNTRAINED, "trained")
-    before = before.get(record["stage"], "pruned-0.5")
-    assert record["parent"] == (before and made.record(before)["checkpoint"]["sha256"])
+    parent = table.STAGES[record["stage"]].parent
+    before = parent and made.record(table.stem(parent, record["ratio"]))
+    assert record["parent"] == (before and before["checkpoint"]["sha256"])
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_figures_are_those_of_the_stored_network(made, stem):
     path, measured = made.checkpoints / f"{stem}.safetensors", made.record(stem)["measured"]
-    found = measure.measure(checkpoints.load(path)[0], data.load(made.prepared), path)
+    found = measure.figures(checkpoints.load(path)[0], data.load(made.prepared), path)
     del found["latency_ms"]
     assert found == {key: measured[key] for key in found}
 
@@ -85,7 +88,7 @@ def test_channels_add_up(made, stem):
     assert all(layer["kept"] == 1 for layer in layers if layer["floored"])
 
 
-@pytest.mark.parametrize("stage", records.UNTRAINED)
+@pytest.mark.parametrize("stage", table.UNTRAINED)
 def test_a_site_that_was_kept_from_vanishing_is_in_the_record(made, stage):
     record = made.record(f"{stage}-0.95")
     floored = [layer["site"] for layer in record["layers"] if layer["floored"]]
@@ -109,7 +112,7 @@ def test_ratio_zero_changes_no_figure(made):
 @pytest.mark.parametrize("stem", STEMS)
 def test_history_is_that_of_every_epoch(made, stem):
     record = made.record(stem)
-    if record["stage"] in records.UNTRAINED:
+    if record["stage"] in table.UNTRAINED:
         assert record["history"] == {}
         assert record["measured"]["accuracy_best"] is None
         return
@@ -143,11 +146,11 @@ def test_histogram_counts_what_lies_beyond_its_ends():
     with torch.no_grad():
         first.weight[:3] = torch.tensor([0.0, -1e-12, 1e-8])
         second.weight[:2] = torch.tensor([10.0, -1e3])
-    factors = train._histogram(net)
+    factors = measure.histogram(net)
     assert factors["counts"][0] == 3
     assert factors["counts"][-1] == 2
     # All others are 10^-0.301, as they were built.
-    assert factors["counts"][factors["log10_edges"].index(-0.4)] == 344 - 5
+    assert factors["counts"][factors["log10_edges"].index(-0.4)] == sum(factors["counts"]) - 5
 
 
 def test_the_records_make_a_ledger(made, tmp_path):
@@ -157,7 +160,7 @@ def test_the_records_make_a_ledger(made, tmp_path):
     ledger = pd.read_csv(tmp_path / "ledger.csv")
     assert sorted(zip(ledger["stage"], ledger["ratio"], strict=True)) == sorted(made.study.steps())
     for _, row in ledger.iterrows():
-        measured = made.record(records.stem(row["stage"], row["ratio"]))["measured"]
+        measured = made.record(table.stem(row["stage"], row["ratio"]))["measured"]
         assert row["accuracy"] == measured["accuracy"]
         assert row["latency_ms"] == measured["latency_ms"]["1"]["median"]
 
@@ -168,7 +171,7 @@ def test_a_run_repeated_from_its_record_has_the_same_bits(made, tmp_path, capsys
     for stray in (".trained.safetensors.x1y2z3", ".trained.resume.x1y2z3"):
         (work.checkpoints / stray).mkdir(parents=True)
         (work.checkpoints / stray / "part").write_bytes(b"half")
-    records.write(work.records / "trained.diverged.json", {})
+    records.write(work.checkpoints / "trained.diverged.json", {})
     settings = json.dumps(made.record("trained")["run"])
     torch.manual_seed(time.time_ns())  # nor does the state of anybody's generator
     np.random.seed(1)
@@ -185,7 +188,7 @@ def test_a_run_repeated_from_its_record_has_the_same_bits(made, tmp_path, capsys
 def test_the_seed_changes_the_bits(made, tmp_path):
     other = Work(tmp_path, made.prepared, seeds=[2])
     assert cli.main(other.train()) == 0
-    assert other.record("trained")["run"]["seed"] == 2
+    assert other.draft("trained")["run"]["seed"] == 2
     weights = [checkpoints.load(work.checkpoints / "trained.safetensors")[0] for work in (other, made)]
     assert not torch.equal(weights[0].classifier.weight, weights[1].classifier.weight)
 
@@ -194,7 +197,7 @@ def test_the_number_of_threads_is_kept_and_recorded(prepared, tmp_path):
     # Few steps, because threads that outnumber the idle cores wait for each other.
     other = Work(tmp_path, prepared, threads=2, schedule={"epochs": 1, "batch_size": 479})
     assert cli.main(other.train()) == 0
-    record = other.record("trained")
+    record = other.draft("trained")
     assert record["run"]["threads"] == record["provenance"]["threads"] == torch.get_num_threads() == 2
 
 
@@ -214,13 +217,13 @@ def test_fine_tuning_sees_other_orders_of_the_images_than_the_training(again, mo
 
 
 def test_networks_of_every_stage_are_timed_in_the_same_memory_format(again, monkeypatch):
-    formats, latency = [], measure.latency
+    formats, timed = [], latency.measure
 
     def watched(net, *arguments):
         formats.append({weight.is_contiguous() for weight in net.parameters()})
-        return latency(net, *arguments)
+        return timed(net, *arguments)
 
-    monkeypatch.setattr(measure, "latency", watched)
+    monkeypatch.setattr(latency, "measure", watched)
     for command in again.every_stage():
         assert cli.main(command) == 0
     assert formats == [{True}] * len(STEMS)
@@ -228,6 +231,6 @@ def test_networks_of_every_stage_are_timed_in_the_same_memory_format(again, monk
 
 def test_fine_tuning_takes_the_epochs_it_is_told(made, again):
     assert cli.main([*again.finetune(), "--epochs", "1"]) == 0
-    record = again.record("finetuned-0.5")
+    record = again.draft("finetuned-0.5")
     assert record["training"]["epochs"] == len(record["history"]["loss"]) == 1
     assert again.checkpoint("finetuned-0.5") != made.checkpoint("finetuned-0.5")

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from examples import SMALL, randomised
-from slimming import checkpoints, cli, methods, networks, pruning, records
+from slimming import checkpoints, cli, methods, networks, pruning
+from slimming.stages import table
 from slimming.stages.scratch import fresh
 from tiny import Work
 
@@ -44,11 +45,11 @@ def test_a_recalibrated_network_differs_in_its_statistics_alone(made, ratio):
     assert made.record(f"recalibrated-{ratio}")["layers"] == made.record(f"pruned-{ratio}")["layers"]
 
 
-@pytest.mark.parametrize(("stage", "key"), records.VARIANTS.items())
-def test_no_variant_is_made_unasked(again, stage, key):
+@pytest.mark.parametrize("stage", table.VARIANTS)
+def test_no_variant_is_made_unasked(again, stage):
     for path in again.folder.rglob(f"{stage}-*"):
         path.unlink()
-    assert cli.main([word for word in again.prune() if word != f"--{key}"]) == 0
+    assert cli.main([word for word in again.prune() if word not in table.STAGES[stage].options]) == 0
     assert not list(again.folder.rglob(f"{stage}-*"))
 
 
@@ -80,7 +81,7 @@ def test_a_dense_shape_from_scratch_is_the_training_without_a_penalty(prepared, 
     assert cli.main(command) == 0
     stem = {"epochs": "scratch-0", "compute": "scratch-compute-0"}[budget]
     assert same_weights(network(work, stem), network(work, "trained"))
-    assert work.record(stem)["history"] == work.record("trained")["history"]
+    assert work.draft(stem)["history"] == work.draft("trained")["history"]
 
 
 def test_the_penalty_of_the_run_does_not_act_from_scratch(again, monkeypatch):

@@ -65,6 +65,7 @@ def change(root, branch, *, again=(), added=(), removed=()):
     commit(root, branch)
 
 
+@pytest.mark.slow
 def test_changes_to_neighbouring_methods_merge_into_what_all_records_give(repository):
     """l1 and lp-0.5 stand next to each other in every file, and both people add a method at the same place."""
     change(repository, "one", again=["l1"], added=["mcp-500"])
@@ -133,7 +134,12 @@ def test_a_ledger_has_one_row_a_line_in_an_order_that_the_records_do_not_decide(
 
 def job(rule, digest, *names):
     products = {name: provenance.Product(digest, 1.0, 2.0) for name in names}
-    return provenance.Job(products, {"rule": rule, "params": [digest], "input": []})
+    return provenance.Job(products, {"rule": rule, "params": [str([code_of(digest)])], "input": []})
+
+
+def code_of(letter):
+    """A digest of the package's code."""
+    return letter * 16
 
 
 def test_jobs_merge_by_product_and_what_both_made_again_stays_ours(tmp_path):
@@ -143,10 +149,13 @@ def test_jobs_merge_by_product_and_what_both_made_again_stays_ours(tmp_path):
         "theirs": [job("train", "a", "l1"), job("train", "c", "lp"), job("tables", "c", "t1", "t2")],
     }
     for name, jobs in versions.items():
-        provenance.write(tmp_path / name, jobs)
+        provenance.write(
+            tmp_path / name, provenance.Provenance(jobs, {code_of(letter): letter for letter in "abc"}, [])
+        )
     merge.merge(*(tmp_path / name for name in versions), "results/x/jobs.json")
-    merged = provenance.products(provenance.read(tmp_path / "ours"))
-    assert {name: product.sha256 for name, (product, _) in merged.items()} == {
+    merged = provenance.read(tmp_path / "ours")
+    assert merged.code == {code_of("b"): "b", code_of("c"): "c"}
+    assert {name: product.sha256 for name, (product, _) in merged.products().items()} == {
         "l1": "b",
         "lp": "c",
         "t1": "b",

@@ -15,6 +15,18 @@ def finished(tmp_path_factory) -> Project:
     return made
 
 
+@pytest.fixture(scope="session")
+def downstream(finished) -> dict[str, int]:
+    """The ledger's job and all that need the ledger."""
+    return finished.depending("ledger")
+
+
+@pytest.fixture(scope="session")
+def reports(downstream) -> dict[str, int]:
+    """What readers see; git and DVC compare the metrics."""
+    return {rule: count for rule, count in downstream.items() if rule not in ("ledger", "metrics")}
+
+
 @pytest.fixture
 def again(finished, tmp_path) -> Project:
     """A copy of the finished study, times included, to change things in."""

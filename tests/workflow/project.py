@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "profiles", "config", "src", "paper", ".gitignore")
 STUDY = "config/tiny.yaml"
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "generated", "paper.pdf")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "paper.pdf")
 
 IDENTITY = {
     f"GIT_{role}_{key}": value
@@ -70,6 +70,20 @@ class Project:
         start = lines.index("Job stats:") + 3
         rows = [line.split() for line in lines[start : lines.index("", start)]]
         return {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
+
+    def depending(self, rule: str) -> dict[str, int]:
+        """The jobs of a rule, and those that make something of what these make, {rule: count}."""
+        return self.planned("--forcerun", rule)
+
+    def reword(self, path: str) -> None:
+        """Change what a file of the package says, and nothing that it does."""
+        file = self.root / path
+        file.write_text("# A comment.\n" + file.read_text())
+
+    def change(self, path: str) -> None:
+        """Change what a file of the package means, wherever it is read."""
+        with (self.root / path).open("a") as stream:
+            stream.write("\nCHANGED = True\n")
 
     def edit(self, path: str, old: str, new: str) -> None:
         file = self.root / path

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import tools
+
 BUCKET = "slimming"
 
 
@@ -28,9 +30,7 @@ def needs(*packages: str) -> None:
 def ssh(folder: Path) -> Iterator[dict[str, str]]:
     """sshd with keys and configuration of its own: the remote's settings."""
     needs("dvc_ssh")
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
-    if not sshd or not shutil.which("ssh-keygen"):
-        pytest.skip("sshd is not installed (openssh-server)")
+    tools.need("sshd", "ssh-keygen")
     folder.mkdir()
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
@@ -52,7 +52,9 @@ def ssh(folder: Path) -> Iterator[dict[str, str]]:
     (folder / "config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where sshd drops its privileges
-    with subprocess.Popen([sshd, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL) as server:
+    with subprocess.Popen(
+        [shutil.which("sshd"), "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL
+    ) as server:
         try:
             _listening(port)
             yield {

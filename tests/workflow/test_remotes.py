@@ -22,7 +22,7 @@ def use(repository: Repository, settings: dict[str, str]) -> None:
 
 def results(repository: Repository) -> dict[Path, bytes]:
     """Content of everything that DVC keeps."""
-    folders = ("results/tiny/checkpoints", "results/tiny/records", "data/prepared", "paper/generated")
+    folders = ("results/tiny/checkpoints", "results/tiny/records", "data/prepared", "results/tiny/paper")
     files = [path for folder in folders for path in (repository.root / folder).rglob("*") if path.is_file()]
     return {path.relative_to(repository.root): path.read_bytes() for path in files}
 

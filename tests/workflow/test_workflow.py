@@ -12,13 +12,9 @@ import pandas as pd
 import pytest
 from project import STUDY
 
-from slimming import records
+import tools
 from slimming.reporting import figures, tables
-
-REPORTS = {"tables": 1, "figures": 1, "claims": 1, "page": 1, "macros": 1} | (
-    {"paper": 1} if shutil.which("latexmk") else {}
-)
-DOWNSTREAM = {"ledger": 1, "metrics": 1, **REPORTS}
+from slimming.stages.table import STAGES
 
 
 def files(root, pattern):
@@ -30,7 +26,7 @@ def test_study_runs_from_data_to_ledger_tables_and_figures(finished):
     results = finished.root / "results/tiny"
     ledger = pd.read_csv(results / "ledger.csv")
     assert len(ledger) == 3 * (1 + 2 + 2 + 2 + 1 + 2)
-    assert set(ledger["stage"]) == set(records.STAGES)
+    assert set(ledger["stage"]) == set(STAGES)
     assert set(ledger["method"]) == {"none", "l1", "mcp-200"}
     for row in ledger.itertuples():
         record = json.loads((finished.root / row.record).read_text())
@@ -42,11 +38,11 @@ def test_study_runs_from_data_to_ledger_tables_and_figures(finished):
     assert drawn == {f"{name}-digits.{kind}" for name in figures.FIGURES for kind in ("svg", "pdf", "png")}
 
 
-@pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is not installed, so the paper is not typeset")
+@tools.needs("latexmk")
 def test_paper_is_typeset(finished):
     from pypdf import PdfReader
 
-    text = "".join(page.extract_text() for page in PdfReader(finished.root / "paper/paper.pdf").pages)
+    text = "".join(page.extract_text() for page in PdfReader(finished.root / "results/tiny/paper.pdf").pages)
     assert "tiny" in text
     assert "??" not in text
 
@@ -61,7 +57,7 @@ def test_new_times_alone_rerun_nothing(again):
     assert again.planned() == {}
 
 
-def test_ledger_alone_is_enough_for_tables_figures_and_paper(again):
+def test_ledger_alone_is_enough_for_tables_figures_and_paper(again, reports):
     """As in a clone that pulled nothing: no checkpoints, records, data or memory of earlier runs; all sources newer."""
     for folder in (
         "results/tiny/checkpoints",
@@ -70,26 +66,43 @@ def test_ledger_alone_is_enough_for_tables_figures_and_paper(again):
         "data",
         ".snakemake",
         "figures",
-        "paper/generated",
+        "results/tiny/paper",
     ):
         shutil.rmtree(again.root / folder)
     for name in ("claims.csv", "report.html"):
         (again.root / "results/tiny" / name).unlink()
     for path in again.root.rglob("*.py"):
         path.touch()
-    targets = ["tables", "figures", "page", "macros", *(["paper"] if "paper" in REPORTS else [])]
-    assert again.planned(*targets) == REPORTS
-    again.snakemake(*targets)
+    (again.root / "results/tiny/paper.pdf").unlink(missing_ok=True)
+    assert again.planned(*reports) == reports
+    again.snakemake(*reports)
 
 
-def test_edited_ledger_is_collected_again_and_nothing_is_trained(again):
-    again.edit("src/slimming/ledger.py", "from __future__", "# changed\nfrom __future__")
-    assert again.planned() == DOWNSTREAM
+def test_reworded_reformatted_and_moved_code_reruns_nothing(again):
+    """A comment and another docstring in every file, other line ends, and a module in another place."""
+    for path in again.root.glob("src/**/*.py"):
+        text = path.read_text()
+        start = text.index('"""') + 3
+        path.write_bytes(f"# A comment.\n{text[:start]}Reworded. {text[start:]}".replace("\n", "\r\n").encode())
+    (module,) = again.root.glob("src/slimming/**/calibration.py")
+    module.rename(again.root / "src/slimming/stages/calibration.py")
+    again.edit(
+        "src/slimming/stages/prune.py",
+        f"from slimming.{module.parent.name} import calibration",
+        "from slimming.stages import calibration",
+    )
+    assert "Nothing to be done" in again.snakemake("--dry-run")
+
+
+def test_edited_ledger_is_collected_again_and_nothing_is_trained(again, downstream):
+    again.change("src/slimming/ledger.py")
+    assert again.planned() == downstream
 
 
 def test_edited_figures_are_drawn_again_and_nothing_is_trained(again):
-    again.edit("src/slimming/reporting/figures.py", "WIDTH = 6.3", "WIDTH = 6.2")
-    assert again.planned() == {"figures": 1} | ({"paper": 1} if shutil.which("latexmk") else {})
+    again.change("src/slimming/reporting/figures.py")
+    assert again.planned() == again.depending("figures")
+    assert "tables" not in again.planned()
 
 
 def test_edited_page_is_written_again_and_nothing_is_judged(again):
@@ -97,9 +110,9 @@ def test_edited_page_is_written_again_and_nothing_is_judged(again):
     assert again.planned() == {"page": 1}
 
 
-def test_changed_rules_are_judged_again_and_nothing_is_trained(again):
+def test_changed_rules_are_judged_again_and_nothing_is_trained(again, reports):
     again.edit("config/claims.yaml", "confidence: 0.95", "confidence: 0.9")
-    assert again.planned() == {name: 1 for name in REPORTS if name not in ("tables", "figures")}
+    assert again.planned() == {rule: 1 for rule in reports if rule not in ("tables", "figures")}
 
 
 def test_claims_that_a_study_cannot_answer_are_not_attempted_and_stand_on_the_page(finished):
@@ -110,36 +123,37 @@ def test_claims_that_a_study_cannot_answer_are_not_attempted_and_stand_on_the_pa
     assert "latest Bayesian modification" in (finished.root / "results/tiny/report.html").read_text()
 
 
-def test_edited_penalty_retrains_what_used_it(again):
-    again.edit("src/slimming/penalties.py", "from __future__", "# changed\nfrom __future__")
-    assert again.planned() == {"train": 2, "prune": 2, "finetune": 2, "scratch": 4, **DOWNSTREAM}
+def test_edited_penalty_retrains_what_used_it(again, downstream):
+    again.change("src/slimming/penalties.py")
+    assert again.planned() == {"train": 2, "prune": 2, "finetune": 2, "scratch": 4, "measure": 2, **downstream}
 
 
-def test_one_changed_strength_reruns_its_branch(again):
+def test_one_changed_strength_reruns_its_branch(again, downstream):
     again.edit(STUDY, "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
     before = files(again.root / "results/tiny", "checkpoints/**/*")
-    assert again.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, **DOWNSTREAM}
+    assert again.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, "measure": 1, **downstream}
     again.snakemake("records")
     after = files(again.root / "results/tiny", "checkpoints/**/*")
     changed = {path for path in before if before[path] != after[path]}
     assert {path.parts[-3] for path in changed} == {"l1"}
 
 
-def test_a_new_seed_trains_only_itself(again):
+def test_a_new_seed_trains_only_itself(again, downstream):
     again.edit(STUDY, "seeds: [1]", "seeds: [1, 2]")
-    assert again.planned() == {"train": 3, "prune": 3, "finetune": 3, "scratch": 6, **DOWNSTREAM}
+    assert again.planned() == {"train": 3, "prune": 3, "finetune": 3, "scratch": 6, "measure": 3, **downstream}
 
 
-def test_a_new_finetuned_ratio_prunes_and_trains_nothing_again(again):
+def test_a_new_finetuned_ratio_prunes_and_trains_nothing_again(again, downstream):
     again.edit(STUDY, "ratios: [0.5], epochs", "ratios: [0.3, 0.5], epochs")
-    assert again.planned() == {"finetune": 3, **DOWNSTREAM}
+    assert again.planned() == {"finetune": 3, "measure": 3, **downstream}
 
 
-def test_a_new_ratio_from_scratch_prunes_and_fine_tunes_nothing_again(again):
+def test_a_new_ratio_from_scratch_prunes_and_fine_tunes_nothing_again(again, downstream):
     again.edit(STUDY, "scratch: {ratios: [0.5]}", "scratch: {ratios: [0.3, 0.5]}")
-    assert again.planned() == {"scratch": 6, **DOWNSTREAM}
+    assert again.planned() == {"scratch": 6, "measure": 3, **downstream}
 
 
+@pytest.mark.slow
 def test_killed_workflow_continues_and_ends_with_the_same_bits(finished, fresh):
     """SIGKILL for snakemake and its jobs in mid-training; the same command then finishes the study."""
     environment = {**os.environ, "PYTHONPATH": str(fresh.root / "src")}

@@ -4,12 +4,15 @@ import os
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
-from slimming import costs, ledger as ledgers, records as record_files, study as studies
+from slimming import costs, ledger as ledgers, study as studies, tensorfile
 from slimming.code import closure, kind
 from slimming.errors import InputError
 from slimming.schema import TABLES as LEDGER_TABLES
+from slimming.stages.table import STAGES, made_by, stem
+from slimming.store import provenance
 
 # Snakemake keeps nearly all that it makes while planning: collecting rarely takes a fifth off `snakemake -n`.
 gc.set_threshold(100_000, 50, 1000)
@@ -18,6 +21,8 @@ try:
     STUDY = studies.parse(config, "configuration")
     # Now, because Snakemake deletes an output before its job could refuse.
     ledgers.guard(STUDY.name, f"results/{STUDY.name}")
+    JOBS = f"results/{STUDY.name}/jobs.json"
+    REAFFIRMED = provenance.known(JOBS).words()
 except InputError as error:
     sys.exit(f"slimming: error: {error}")
 
@@ -29,6 +34,11 @@ LOGS = f"logs/{STUDY.name}"
 FIGURES = f"figures/{STUDY.name}"
 GPU = int(STUDY.device == "cuda")  # of a job that computes with a network
 LATEXMK = shutil.which("latexmk")
+
+
+def own(path):
+    """A file of the project as it is seen from the working directory, which may lie elsewhere (`--directory`)."""
+    return os.path.relpath(Path(workflow.basedir, path))
 
 
 def code(stage):
@@ -57,10 +67,11 @@ def training_minutes(epochs=None):
 
 
 def states():
-    """What stopped trainings would go on from: pairs of the state, and the checkpoint and record it is to end in."""
+    """What stopped trainings would go on from: pairs of the state, and the checkpoint and draft it is to end in."""
     for state in Path(CHECKPOINTS).rglob("*.resume"):
-        record = Path(RECORDS, state.relative_to(CHECKPOINTS)).with_suffix(".json")
-        yield state, (str(state.with_suffix(".safetensors")), str(record))
+        yield state, tuple(
+            str(state.with_suffix(suffix)) for suffix in (".safetensors", ".json")
+        )
 
 
 def forget_states():
@@ -76,29 +87,21 @@ def prepared(run):
     return f"data/prepared/{run.dataset}{size}.safetensors"
 
 
-def products(stage, ratio=0.0):
-    """Checkpoint and record of a stage, with the wildcard {run}."""
-    stem = record_files.stem(stage, ratio)
-    return {
-        "checkpoint": f"{CHECKPOINTS}/{{run}}/{stem}.safetensors",
-        "record": f"{RECORDS}/{{run}}/{stem}.json",
-    }
-
-
-def folders(wildcards, output):
-    """For a rule's `params`: where its checkpoints, the first of its outputs, and its records, the last, go.
-
-    Taken from the outputs, since these lie elsewhere where a storage plugin copies them.
-    """
-    return f"--checkpoints {Path(output[0]).parent} --records {Path(output[-1]).parent}"
+def made(stage, ratio=0.0):
+    """What a stage makes, with the wildcard {run}: a checkpoint, and the draft of its record."""
+    path = f"{CHECKPOINTS}/{{run}}/{stem(stage, ratio)}"
+    return {"checkpoint": f"{path}.safetensors", "draft": f"{path}.json"}
 
 
 KINDS = {slug: kind(run) for slug, run in RUNS.items()}
-STEPS = [products(*step) for step in STUDY.steps()]
+MADE = [made(*step) for step in STUDY.steps()]
+RECORDED = [
+    {"record": f"{RECORDS}/{{run}}/{stem(*step)}.json"} for step in STUDY.steps()
+]
 
 
 def every(steps, runs=RUNS):
-    """Checkpoints and records of these steps (`products`) in these runs."""
+    """The files of these steps (of MADE or RECORDED) in these runs."""
     return [
         path.format(run=run) for run in runs for step in steps for path in step.values()
     ]

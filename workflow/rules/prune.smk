@@ -1,17 +1,14 @@
 # Pruning takes all ratios of a run in one job; every training that follows is a job of its own.
-PRUNED = [
-    products(*step) for step in STUDY.steps() if step[0] in record_files.UNTRAINED
-]
-BUDGETS = {stage: budget for budget, stage in record_files.BUDGETS.items()}
+PRUNED = [made(*step) for step in STUDY.steps() if STAGES[step[0]].rule == "prune"]
 
 
 rule prune:
     input:
-        checkpoint=products("trained")["checkpoint"],
+        checkpoint=made("trained")["checkpoint"],
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
     output:
         checkpoints=[step["checkpoint"] for step in PRUNED],
-        records=[step["record"] for step in PRUNED],
+        drafts=[step["draft"] for step in PRUNED],
     log:
         f"{LOGS}/prune/{{run}}.log",
     benchmark:
@@ -26,15 +23,22 @@ rule prune:
     params:
         code=code("prune"),
         ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
-        variants=[
-            f"--{key}" for key in record_files.VARIANTS.values() if getattr(STUDY, key)
+        options=[
+            *(["--budget", STUDY.budget] if STUDY.budget else []),
+            *(["--round-to", STUDY.round_to] if STUDY.round_to else []),
+            *(
+                option
+                for stage in dict.fromkeys(stage for stage, _ in STUDY.steps())
+                if STAGES[stage].rule == "prune"
+                for option in STAGES[stage].options
+            ),
         ],
-        folders=folders,
+        folder=subpath(output[0], parent=True),
     message:
         "prune {wildcards.run}"
     shell:
-        "slimming prune {input.checkpoint} --ratios {params.ratios} {params.variants}"
-        " --data {input.data} {params.folders} > {log} 2>&1"
+        "slimming prune {input.checkpoint} --ratios {params.ratios} {params.options}"
+        " --data {input.data} --checkpoints {params.folder} > {log} 2>&1"
 
 
 rule finetune:
@@ -43,7 +47,7 @@ rule finetune:
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
     output:
         checkpoint=f"{CHECKPOINTS}/{{run}}/finetuned-{{ratio}}.safetensors",
-        record=f"{RECORDS}/{{run}}/finetuned-{{ratio}}.json",
+        draft=f"{CHECKPOINTS}/{{run}}/finetuned-{{ratio}}.json",
     log:
         f"{LOGS}/finetune/{{run}}-{{ratio}}.log",
     benchmark:
@@ -58,11 +62,12 @@ rule finetune:
     params:
         code=code("finetune"),
         epochs=f"--epochs {STUDY.finetune.epochs}" if STUDY.finetune.epochs else "",
-        folders=folders,
+        folder=subpath(output[0], parent=True),
     message:
         "finetune {wildcards.run} at ratio {wildcards.ratio}"
     shell:
-        "slimming finetune {input.checkpoint} {params.epochs} --data {input.data} {params.folders} 2> {log}"
+        "slimming finetune {input.checkpoint} {params.epochs} --data {input.data}"
+        " --checkpoints {params.folder} 2> {log}"
 
 
 rule scratch:
@@ -71,13 +76,13 @@ rule scratch:
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
     output:
         checkpoint=f"{CHECKPOINTS}/{{run}}/{{stage}}-{{ratio}}.safetensors",
-        record=f"{RECORDS}/{{run}}/{{stage}}-{{ratio}}.json",
+        draft=f"{CHECKPOINTS}/{{run}}/{{stage}}-{{ratio}}.json",
     log:
         f"{LOGS}/scratch/{{run}}/{{stage}}-{{ratio}}.log",
     benchmark:
         f"{LOGS}/scratch/{{run}}/{{stage}}-{{ratio}}.tsv"
     wildcard_constraints:
-        stage="|".join(BUDGETS),
+        stage="|".join(stage.name for stage in made_by("scratch")),
     conda:
         "../envs/slimming.yml"
     threads: STUDY.threads
@@ -87,10 +92,10 @@ rule scratch:
         gpu=GPU,
     params:
         code=code("scratch"),
-        budget=lambda wildcards: BUDGETS[wildcards.stage],
-        folders=folders,
+        options=lambda wildcards: STAGES[wildcards.stage].options,
+        folder=subpath(output[0], parent=True),
     message:
         "{wildcards.stage} {wildcards.run} at ratio {wildcards.ratio}"
     shell:
-        "slimming scratch {input.checkpoint} --budget {params.budget}"
-        " --data {input.data} {params.folders} 2> {log}"
+        "slimming scratch {input.checkpoint} {params.options}"
+        " --data {input.data} --checkpoints {params.folder} 2> {log}"

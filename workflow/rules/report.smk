@@ -11,6 +11,8 @@ DRAWINGS = [
     "channels-kept",
     "training-curves",
 ]
+NUMBERS = f"{RESULTS}/paper"  # what the paper prints of this study
+PAPER = f"{RESULTS}/paper.pdf"
 
 
 localrules:
@@ -21,11 +23,6 @@ localrules:
     page,
     macros,
     paper,
-
-
-rule records:
-    input:
-        [step["record"].format(run=run) for run in RUNS for step in STEPS],
 
 
 rule ledger:
@@ -137,7 +134,7 @@ rule figures:
 rule claims:
     input:
         ledger=LEDGER.values(),
-        rules="config/claims.yaml",
+        rules=own("config/claims.yaml"),
     output:
         report(
             f"{RESULTS}/claims.csv",
@@ -161,14 +158,14 @@ rule claims:
     message:
         f"verdicts on the claims, from {STUDY.name}"
     shell:
-        "slimming claims {params.ledger} --claims {input.rules} --output {output} 2> {log}"
+        "slimming claims {params.ledger} --claims {input.rules:q} --output {output} 2> {log}"
 
 
 rule page:
     input:
         ledger=LEDGER.values(),
         claims=rules.claims.output,
-        rules="config/claims.yaml",
+        rules=own("config/claims.yaml"),
     output:
         f"{RESULTS}/report.html",
     log:
@@ -188,22 +185,24 @@ rule page:
             templates=("page.html", "page.css", "page.js", "curves.js", "ledger.js"),
         ),
         ledger=lambda wildcards: RESULTS,
+        reaffirmed=REAFFIRMED,
     message:
         f"page of {STUDY.name}"
     shell:
-        "slimming page {params.ledger} --claims {input.rules} --output {output} 2> {log}"
+        "slimming page {params.ledger} --claims {input.rules:q} --output {output}"
+        " --reaffirmed {params.reaffirmed:q} 2> {log}"
 
 
 rule macros:
     input:
         ledger=LEDGER.values(),
         claims=rules.claims.output,
-        rules="config/claims.yaml",
-        references="config/references.csv",
+        rules=own("config/claims.yaml"),
+        references=own("config/references.csv"),
     output:
-        "paper/generated/macros.tex",
-        "paper/generated/macros.json",
-        "paper/generated/claims.tex",
+        f"{NUMBERS}/macros.tex",
+        f"{NUMBERS}/macros.json",
+        f"{NUMBERS}/claims.tex",
     log:
         f"{LOGS}/macros.log",
     benchmark:
@@ -222,7 +221,7 @@ rule macros:
     message:
         f"numbers of the paper, from {STUDY.name}"
     shell:
-        "slimming macros {params.ledger} --claims {input.rules} --references {input.references}"
+        "slimming macros {params.ledger} --claims {input.rules:q} --references {input.references:q}"
         " --output {params.directory} 2> {log}"
 
 
@@ -231,13 +230,11 @@ rule paper:
         rules.macros.output,
         rules.tables.output,
         rules.figures.output,
-        text=["paper/paper.tex", "paper/refs.bib"],
+        text=own("paper/paper.tex"),
+        literature=own("paper/refs.bib"),
+        settings=own("paper/latexmkrc"),
     output:
-        latest=report(
-            "paper/paper.pdf", category="Paper", caption="../report/paper.rst"
-        ),
-        # paper/ holds the report of the study that ran last; its own each study keeps.
-        kept=f"{RESULTS}/paper.pdf",
+        report(PAPER, category="Paper", caption="../report/paper.rst"),
     log:
         f"{LOGS}/paper.log",
     benchmark:
@@ -249,9 +246,12 @@ rule paper:
         mem_mb=4000,
         runtime=60,
         gpu=0,
+    params:
+        numbers=lambda wildcards: NUMBERS,
+        literature=lambda wildcards, input: Path(input.literature).parent,
+        build=f"{LOGS}/paper",
     message:
-        "typeset the paper"
+        f"typeset the paper on {STUDY.name}"
     shell:
-        # A fixed date makes the same numbers give the same bytes.
-        "SOURCE_DATE_EPOCH=0 FORCE_SOURCE_DATE=1 latexmk -cd -pdf -halt-on-error -interaction=nonstopmode"
-        " paper/paper.tex > {log} 2>&1 && cp {output.latest} {output.kept}"
+        "TEXINPUTS={params.numbers}: BIBINPUTS={params.literature:q}: latexmk -norc -r {input.settings:q}"
+        " -outdir={params.build} {input.text:q} > {log} 2>&1 && cp {params.build}/paper.pdf {output}"

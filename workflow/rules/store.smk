@@ -1,9 +1,4 @@
 # Stored results: what DVC compares, and the provenance that goes with results from clone to clone.
-from slimming.store import provenance
-
-JOBS = f"{RESULTS}/jobs.json"
-
-
 localrules:
     metrics,
     crate,
@@ -45,7 +40,7 @@ rule crate:
             *rules.figures.output,
         ],
         paper=rules.paper.output if LATEXMK else [],
-        citation="CITATION.cff",
+        citation=own("CITATION.cff"),
     output:
         "codecheck.yml",
         "ro-crate-metadata.json",
@@ -70,7 +65,7 @@ rule crate:
 
 
 # What DVC keeps because git should not, and what takes hours to make again.
-STORED = [*dict.fromkeys(map(prepared, RUNS.values())), *every(STEPS)]
+STORED = [*dict.fromkeys(map(prepared, RUNS.values())), *every(MADE), *every(RECORDED)]
 PRODUCTS = [
     *STORED,
     *(
@@ -84,9 +79,9 @@ PRODUCTS = [
 if workflow.is_main_process:  # a cluster's jobs read this file too
     # Jobs that ran here and may have ended when no Snakemake saw it. To make these again takes little time.
     unseen = [path for _, made in states() for path in made]
-    unseen += every(
-        PRUNED, [run for run in RUNS if Path(LOGS, "prune", f"{run}.log").exists()]
-    )
+    for rule, steps in (("prune", PRUNED), ("measure", RECORDED)):
+        begun = [run for run in RUNS if Path(LOGS, rule, f"{run}.log").exists()]
+        unseen += every(steps, begun)
     try:
         provenance.restore(JOBS, STORED, unseen)
     except InputError as error:

@@ -3,7 +3,7 @@ rule train:
     input:
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
     output:
-        **products("trained"),
+        **made("trained"),
     log:
         f"{LOGS}/train/{{run}}.log",
     benchmark:
@@ -18,8 +18,8 @@ rule train:
     params:
         code=code("train"),
         run=lambda wildcards: RUNS[wildcards.run].settings(),
-        folders=folders,
+        folder=subpath(output[0], parent=True),
     message:
         "train {wildcards.run}"
     shell:
-        "slimming train {params.run:q} --data {input.data} {params.folders} 2> {log}"
+        "slimming train {params.run:q} --data {input.data} --checkpoints {params.folder} 2> {log}"

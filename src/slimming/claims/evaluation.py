@@ -20,6 +20,7 @@ from slimming import tensorfile
 from slimming.claims import evidence, judgement, rules, statistics
 from slimming.claims.rules import Claim, Comparison, Rules
 from slimming.errors import InputError
+from slimming.stages.table import STAGES
 
 
 def _text(*values: str) -> Column:
@@ -42,7 +43,7 @@ SCHEMA = DataFrameSchema(
         "reference": _text(),
         "comparison": _text(),
         "metric": _text("", "accuracy", "parameters", "macs", "bytes"),
-        "stage": _text("", *rules.STAGE_WORDS),
+        "stage": _text("", *STAGES),
         "ratio": _number(Check.in_range(0, 1)),
         "seeds": Column("Int64", Check.ge(1), nullable=True, coerce=True),
         "estimate": _number(),  # mean over seeds of treatment minus reference, in `unit`, and its interval

@@ -16,9 +16,10 @@ import pandas as pd
 from pandera.errors import SchemaError, SchemaErrors
 from pandera.pandas import Check, Column, DataFrameSchema
 
-from slimming import ledger, networks, records
+from slimming import ledger, networks
 from slimming.claims import statistics
 from slimming.errors import InputError
+from slimming.stages import table
 
 SETTINGS = ("method.lam", "architecture.width", "image_size", "schedule.epochs", "schedule.batch_size")
 SHARED = ["dataset", "published_network", "method", "stage", "ratio"]
@@ -32,7 +33,7 @@ def _number(low: float, high: float, nullable: bool = True) -> Column:
 SCHEMA = DataFrameSchema(
     {
         **dict.fromkeys(("source", "dataset", "network", "method"), Column(str, coerce=True)),
-        "stage": Column(str, Check.isin(records.STAGES), coerce=True),
+        "stage": Column(str, Check.isin(table.STAGES), coerce=True),
         "ratio": _number(0, 1, nullable=False),
         **dict.fromkeys(("accuracy", "error"), _number(0, 100)),
         **dict.fromkeys(("parameters", "flops"), _number(1, 1e15)),

@@ -13,10 +13,10 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from slimming.errors import InputError, unknown
+from slimming.stages.table import STAGES
 from slimming.study import NAME, Model, Ratio
 
 Pattern = Annotated[str, Field(min_length=1)]
-STAGE_WORDS = {"trained": "before pruning", "pruned": "right after pruning", "finetuned": "after fine-tuning"}
 
 
 def amount(value: float, unit: str) -> str:
@@ -28,16 +28,16 @@ class Comparison(Model):
     """A measure compared between two methods: its mean over ratios, or with `tolerance` a size read off a curve."""
 
     metric: Literal["accuracy", "parameters", "macs", "bytes"]
-    stage: Literal["trained", "pruned", "finetuned"]
+    stage: Literal[*STAGES]
     direction: Literal["higher", "lower", "similar"] = Field(description="of the treatment against the reference")
     margin: float = Field(gt=0, lt=100, description="the difference that would matter, in `unit`")
     tolerance: float | None = Field(None, gt=0, lt=100, description="points of accuracy that may be lost")
 
     @model_validator(mode="after")
     def _sensible(self) -> Comparison:
-        curve = self.metric != "accuracy" and self.stage != "trained" and self.direction == "lower"
+        curve = self.metric != "accuracy" and STAGES[self.stage].parent and self.direction == "lower"
         if self.tolerance is not None and not curve:
-            raise ValueError("a tolerance needs a size, lower, of pruned or finetuned networks")
+            raise ValueError("a tolerance needs a size, lower, of networks after pruning")
         return self
 
     @property
@@ -48,7 +48,7 @@ class Comparison(Model):
     @property
     def subject(self) -> str:
         """What is compared at one ratio."""
-        return f"{self.metric} {STAGE_WORDS[self.stage]}"
+        return f"{self.metric} {STAGES[self.stage].words}"
 
     @property
     def words(self) -> str:

@@ -1,7 +1,8 @@
 """The interface of a method: what it may do to a run, and nothing more. Every hook has a default.
 
-    train       prepare, then at every step: before_step, [loss], add_gradient, after_step; at the end: finish
-    prune       scores, removals, sparsify
+    train       network, prepare; at every epoch: on_epoch; at every step: before_step, [loss], add_gradient,
+                after_step; at the end: finish
+    prune       scores, plan
     finetune    finetuning
 
 A method is frozen settings; what it must remember between steps it keeps in `step.state`.
@@ -10,18 +11,21 @@ A method is frozen settings; what it must remember between steps it keeps in `st
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import torch
     from torch import Tensor
 
     from slimming.networks.base import Network
+    from slimming.pruning import Budget, Plan
 
 
 @dataclass
 class Part:
-    """Some of a network's parameters as one vector (n,), float32, and their gradient (n,); change both in place."""
+    """Parameters, float32, and their gradient, of the same shape; change both in place."""
 
     values: Tensor
     gradient: Tensor
@@ -35,6 +39,9 @@ class Step:
     gamma       scaling factors of all prunable channels, in the order of networks.prunable
     shift       shifts of the same channels, in the same order
     weights     weights of all convolutions and linear layers
+    layers      {name: every parameter in its own shape}, views of the parts; what is written elsewhere may be lost
+    images, labels   of the batch, (B, C, H, W) normalised and (B,); None before the first
+    epoch       from 0
     state       tensors that the method keeps between steps; saved with the training, and resumed
     generator   for random numbers: seeded from (seed, epoch, step) before every step
     number      of the step, from 0, of `steps` in the whole training
@@ -45,18 +52,42 @@ class Step:
     gamma: Part
     shift: Part
     weights: Part
+    layers: dict[str, Part]
     momentum: float
     weight_decay: float
     steps: int
     generator: torch.Generator
     number: int = 0
+    epoch: int = 0
     lr: float = 0.0
+    images: Tensor | None = None
+    labels: Tensor | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def progress(self) -> float:
         """The share of the training that is done, in [0, 1)."""
         return self.number / self.steps
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method may see and use while it plans. No test image is within its reach.
+
+    images      images(batch_size): the training images once, in order, not augmented; as step.images, step.labels
+    train       train(net, method, epochs, name): trains `net` in place with the run's schedule, resumably
+    remember    remember(name, compute): what compute() -> {name: tensor} gives; after a kill, what it gave before
+    seed        of the run
+    budget      what a ratio is a share of, where the study says it
+
+    Names are the method's own: one for each part of its work.
+    """
+
+    images: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+    train: Callable[[Network, Method, int, str], None]
+    remember: Callable[[str, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+    seed: int
+    budget: Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +98,21 @@ class Method:
     """
 
     slug: str = "none"
+    counts: ClassVar[str] = "channels"  # what a ratio is a share of, unless the study's budget says
 
     def cautions(self, gamma: float) -> list[str]:
         """One line for each reason why the method cannot act from initial scaling factors of size `gamma`."""
         return []
 
+    def network(self, net: Network) -> Network:
+        """The network that is trained, made of a fresh one: with a bank of filters, say."""
+        return net
+
     def prepare(self, step: Step) -> None:
         """Before the first step: change initial values, put tensors into `step.state`."""
+
+    def on_epoch(self, step: Step) -> None:
+        """Before the first step of every epoch: what is too dear for every step."""
 
     def before_step(self, step: Step) -> None:
         """Before the forward pass: choose, draw, set the values that the network computes with."""
@@ -97,13 +136,18 @@ class Method:
 
         return {site: norm.weight.detach().abs() for site, norm in networks.prunable(net).items()}
 
-    def removals(self, net: Network, ratio: float) -> int | None:
-        """How many channels go when `ratio` is asked for; None: that share of all."""
-        return None
+    def plan(self, net: Network, ratio: float, setting: Setting | None = None) -> Plan:
+        """What becomes of the trained `net` at a ratio: as many channels go, lowest scores first, as the budget asks.
 
-    def sparsify(self, net: Network, ratio: float) -> Network:
-        """The network whose channels are then removed: for a method that zeroes weights, a copy with those at zero."""
-        return net
+        A method may plan otherwise: with weights replaced, with convolutions in other forms. setting: None where
+        nothing but the network counts; the ratio is a share of what the method counts then.
+        """
+        from slimming import pruning
+
+        budget = setting.budget if setting else pruning.Budget(self.counts)
+        scores = self.scores(net)
+        removals = pruning.removals(net, scores, ratio, budget)
+        return pruning.plan(scores, ratio, removals=removals, round_to=budget.round_to)
 
     def finetuning(self) -> Method:
         """The method that trains the compressed network again."""

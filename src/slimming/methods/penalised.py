@@ -16,9 +16,10 @@ from slimming.errors import InputError, unknown
 from slimming.methods.base import Method
 
 if TYPE_CHECKING:
-    from slimming.methods.base import Step
+    from slimming.methods.base import Setting, Step
     from slimming.networks.base import Network
     from slimming.penalties import Penalty
+    from slimming.pruning import Plan
 
 PROXIMAL = "proximal-"
 
@@ -59,10 +60,13 @@ class Proximal(Penalised):
         gamma = step.gamma.values
         gamma.copy_(self.penalty.prox(gamma, self.lam, step.lr / (1 - step.momentum)))
 
-    def removals(self, net: Network, ratio: float) -> int | None:
+    def plan(self, net: Network, ratio: float, setting: Setting | None = None) -> Plan:
         if ratio > 0:
-            return None
-        return sum(int((score == 0).sum()) for score in self.scores(net).values())
+            return super().plan(net, ratio, setting)
+        from slimming import pruning
+
+        scores = self.scores(net)
+        return pruning.plan(scores, ratio, removals=sum(int((score == 0).sum()) for score in scores.values()))
 
 
 def _make(kind: type[Penalised], name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:

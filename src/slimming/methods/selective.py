@@ -11,7 +11,6 @@ so a parameter that grows can come back.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,10 +18,13 @@ from slimming.errors import InputError
 from slimming.methods.base import Method
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
-    from slimming.methods.base import Step
+    from slimming.methods.base import Setting, Step
     from slimming.networks.base import Network
+    from slimming.pruning import Budget, Plan
 
 CHOOSE_EVERY = 25  # steps; between them the ranking hardly moves, and a choice costs more than a step's arithmetic
 
@@ -60,9 +62,7 @@ class Selective(Method):
         """Which of the part's entries pruning to the target would remove now, (n,) bool."""
         import torch
 
-        from slimming import pruning
-
-        plan = pruning.plan(self.scores(step.net), self.target, removals=self.removals(step.net, self.target))
+        plan = self.plan(step.net, self.target)
         chosen = [torch.ones(count, dtype=torch.bool) for count in plan.channels.values()]
         for gone, kept in zip(chosen, plan.values(), strict=True):
             gone[kept] = False
@@ -73,15 +73,17 @@ class Selective(Method):
 class SelectiveParameters(Selective):
     """Channels; `target` and every ratio are shares of the network's parameters."""
 
-    def removals(self, net: Network, ratio: float) -> int | None:
-        from slimming import pruning
-
-        return pruning.removals_for_parameters(net, self.scores(net), ratio)
+    counts = "parameters"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectiveWeights(Selective):
-    """Single weights; `target` and every ratio are shares of the weights of convolutions and linear layers."""
+    """Single weights of convolutions and linear layers; `target`, and a ratio without a budget, are shares of these.
+
+    A budget of parameters or macs is met by zeros, which count as gone; dense hardware gains nothing by them.
+    """
+
+    counts = "weights"
 
     def _parts(self, step: Step) -> list:
         return [step.weights]
@@ -89,18 +91,25 @@ class SelectiveWeights(Selective):
     def _choose(self, step: Step) -> Tensor:
         return _smallest(step.weights.values, self.target)
 
-    def removals(self, net: Network, ratio: float) -> int | None:
-        return 0
-
-    def sparsify(self, net: Network, ratio: float) -> Network:
+    def plan(self, net: Network, ratio: float, setting: Setting | None = None) -> Plan:
         import torch
 
-        sparse = copy.deepcopy(net)
-        weights = [parameter.data for parameter in sparse.parameters() if parameter.dim() > 1]
-        zero = _smallest(torch.cat([weight.flatten() for weight in weights]), ratio)
-        for weight, gone in zip(weights, zero.split([weight.numel() for weight in weights]), strict=True):
-            weight[gone.view_as(weight)] = 0
-        return sparse
+        from slimming import pruning
+
+        plan = pruning.Plan.whole(net, ratio)
+        weights = {name: value.detach() for name, value in net.named_parameters() if value.dim() > 1}
+        flat = torch.cat([weight.flatten() for weight in weights.values()])
+        zero = _smallest(flat, ratio)
+        if setting and setting.budget.of != self.counts:
+            whole, each = _uses(net, weights, setting.budget)
+            order = torch.sort(flat.abs(), stable=True).indices
+            gone = torch.searchsorted(each[order].cumsum(0), ratio * whole)
+            zero = torch.zeros_like(zero)
+            zero[order[: int(gone) + 1 if ratio else 0]] = True
+        parts = zero.split([weight.numel() for weight in weights.values()])
+        for (name, weight), gone in zip(weights.items(), parts, strict=True):
+            plan.weights[name] = weight.masked_fill(gone.view_as(weight), 0)
+        return plan
 
     def finetuning(self) -> Method:
         return KeepZeros()
@@ -126,6 +135,21 @@ def _smallest(values: Tensor, share: float) -> Tensor:
     tied = (size == threshold).nonzero().flatten()
     chosen[tied[: count - int(chosen.sum())]] = True
     return chosen
+
+
+def _uses(net: Network, weights: Mapping[str, Tensor], budget: Budget) -> tuple[int, Tensor]:
+    """Parameters or multiply-accumulates of `net`, and what each of its `weights` has of them, (n,) float64."""
+    import torch
+
+    from slimming.measuring import cost
+
+    if budget.of == "parameters":
+        whole, uses = sum(value.numel() for value in net.parameters()), dict.fromkeys(weights, 1)
+    else:
+        macs = cost.layers(net, budget.image)
+        whole = sum(macs.values())
+        uses = {name: macs[name.removesuffix(".weight")] // weight.numel() for name, weight in weights.items()}
+    return whole, torch.cat([torch.full((w.numel(),), uses[name], dtype=torch.float64) for name, w in weights.items()])
 
 
 def _checked(kind: type[Selective], slug: str, target: float, a_min: float, a_max: float) -> Selective:

@@ -53,7 +53,7 @@ def from_spec(spec: Mapping) -> Network:
     """The network that `spec` (JSON-able, `Network.spec`) describes, freshly initialised.
 
     `spec["channels"]` gives the channels of the sites that do not have their full count, `spec["biases"]` (absent for
-    none) the convolutions that have a bias.
+    none) the convolutions that have a bias, `spec["forms"]` (absent for none) those that have another form.
     """
     family, depth = parse(spec["name"])
     module = importlib.import_module(f"slimming.networks.{family}")
@@ -64,6 +64,10 @@ def from_spec(spec: Mapping) -> Network:
         raise InputError(f"network {spec['name']}: wrong options {dict(spec['options'])} ({error})") from error
     net.add_biases(spec.get("biases", ()))
     net.spec = {**spec, "options": dict(spec["options"]), "channels": dict(spec["channels"])}
+    if "forms" in spec:
+        from slimming.networks import forms
+
+        forms.prepare(net, spec["forms"])
     return net
 
 

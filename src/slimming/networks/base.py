@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from slimming.kernels import Conv2d
+from slimming.networks.kernels import Conv2d
 
 
 @dataclass(frozen=True)

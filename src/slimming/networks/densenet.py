@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from slimming.kernels import norm_relu
 from slimming.networks.base import Network, Site, conv, initialise, scaled, select
+from slimming.networks.kernels import norm_relu
 
 
 class Layer(nn.Module):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from slimming.kernels import norm_relu
 from slimming.networks.base import Network, Site, conv, initialise, scaled
+from slimming.networks.kernels import norm_relu
 
 WIDTHS = (64, 128, 256, 512, 512)
 LAYERS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

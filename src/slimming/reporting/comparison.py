@@ -18,6 +18,7 @@ from slimming.claims import statistics
 from slimming.errors import InputError, unknown
 from slimming.reporting import style, tables
 from slimming.schema import KEY
+from slimming.stages.table import STAGES
 
 RESULTS = Path("results")
 CELL = [column for column in KEY if column != "seed"]
@@ -140,7 +141,7 @@ def _left_out(first: str | os.PathLike, second: str | os.PathLike) -> Iterator[s
 
 def _title(table: tables.Table) -> str:
     name = table.title.partition(" (")[0]
-    return f"{name}, {style.STAGES[table.stage]}: difference in {UNITS.get(table.measure, 'per cent')}"
+    return f"{name}, {STAGES[table.stage].words}: difference in {UNITS.get(table.measure, 'per cent')}"
 
 
 def _wide(cells: pd.DataFrame) -> str:

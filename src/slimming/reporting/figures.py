@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from scipy.optimize import isotonic_regression
 
-from slimming import ledger, records, tensorfile
+from slimming import ledger, tensorfile
 from slimming.reporting import style, summary
+from slimming.stages.table import LATER, STAGES, UNTRAINED
 
 WIDTH = 6.3  # inches: the paper's lines, so that letters keep their size
 COLUMNS = 4  # panels side by side, at most
@@ -217,17 +218,17 @@ def _dodge(cells: pd.DataFrame) -> dict[str, float]:
 
 
 def _stages(cells: pd.DataFrame) -> list[str]:
-    return [stage for stage in records.STAGES[1:] if (cells["stage"] == stage).any()]
+    return [stage for stage in LATER if (cells["stage"] == stage).any()]
 
 
 def _accuracy_labels(stages: Sequence[str]) -> list[str]:
-    return [f"Accuracy (%)\n{style.STAGES[stage]}" for stage in stages]
+    return [f"Accuracy (%)\n{STAGES[stage].words}" for stage in stages]
 
 
 def _align(axes: Panels, stages: Sequence[str]) -> None:
     """Give all stages without epochs one scale of accuracy, and all others another."""
     for untrained in (True, False):
-        alike = [axis for (_, row), axis in axes.items() if (stages[row] in records.UNTRAINED) == untrained]
+        alike = [axis for (_, row), axis in axes.items() if (stages[row] in UNTRAINED) == untrained]
         limits = [axis.get_ylim() for axis in alike]
         for axis in alike:
             axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

@@ -8,7 +8,7 @@ other sign parts words, and words start with a capital. `vgg19` is VggOneNine, `
     \<Item>                                                      item of provenance.csv: \Study, \VersionsTorch
 
 as in \AccuracyPrunedDigitsVggOneNineLpZeroPointFiveAtZeroPointSeven. Measures are summary.MEASURES, accuracies in
-per cent; stages are records.STAGES, of which Trained has no ratio. FACTS has the names of other facts. Not for
+per cent; stages are those of stages.table, of which Trained has no ratio. FACTS has the names of other facts. Not for
 words: the paper has them, and templates/macros.tex has those that depend on numbers.
 """
 
@@ -21,10 +21,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from slimming import ledger, records, tensorfile
+from slimming import ledger, tensorfile
 from slimming.errors import InputError
 from slimming.reporting import judged, style, summary, tex
 from slimming.reporting.tex import Macro, letters
+from slimming.stages.table import UNTRAINED
 
 # How a measure is printed: the factor from the ledger's unit, and decimals. The others are counts.
 PRINTED = {"accuracy": (100, 2), "difference": (100, 2), "gain": (100, 2), "latency_ms": (1, 2)}
@@ -68,12 +69,13 @@ def write(
     claims_file: str | os.PathLike | None = None,
     references_file: str | os.PathLike | None = None,
 ) -> None:
-    """Write macros.tex and macros.json, {name: value and source}, into `output_dir`, a folder in the paper's.
+    """Write macros.tex and macros.json, {name: value and source}, into `output_dir`.
 
     With both `claims_file` and `references_file` the numbers of claims.csv in `ledger_dir` are among them, and
     claims.tex has what the paper says of claims and published results; the paper needs it. The paper takes tables from
     `tables_dir` (default: tables/ in `ledger_dir`) and figures from `figures_dir` (default: ../../figures/<study> from
-    there). InputError for a faulty ledger or file, and for names spelled alike.
+    there), named as they are seen from the working directory, where TeX runs. InputError for a faulty ledger or file,
+    and for names spelled alike.
     """
     ledger_dir, output_dir = Path(ledger_dir), Path(output_dir)
     measured = ledger.read(ledger_dir / "ledger.csv")
@@ -89,8 +91,8 @@ def write(
         ledger=ledger_dir.as_posix(),
         macros=macros,
         protocol=PROTOCOLS[protocol],
-        tables=_seen_from(output_dir.parent, tables_dir or ledger_dir / "tables"),
-        figures=_seen_from(output_dir.parent, figures),
+        tables=_seen_from_here(tables_dir or ledger_dir / "tables"),
+        figures=_seen_from_here(figures),
         datasets=list(measured["dataset"].unique()),
         gain=largest_gain(cells),
         panels=widest_spreads(cells),
@@ -130,7 +132,7 @@ def numbers(cells: pd.DataFrame, protocol: str) -> Iterator[tuple[str, Macro]]:
         factor, decimals = PRINTED.get(cell["measure"], (1, 0))
         column = cell["measure"]
         if column in ("accuracy", *MINUS):
-            column = "accuracy" if cell["stage"] in records.UNTRAINED else summary.PROTOCOLS[protocol]
+            column = "accuracy" if cell["stage"] in UNTRAINED else summary.PROTOCOLS[protocol]
         over = f"over seeds, minus {MINUS[cell['measure']]}" if cell["measure"] in MINUS else "over seeds"
         rows = {key: cell[key] for key in summary.CELL}
         for end, statistic, suffix in (("mean", "mean", ""), ("sd", "sample standard deviation", "Sd")):
@@ -196,5 +198,5 @@ def _unique(pairs: Iterable[tuple[str, Macro]]) -> dict[str, Macro]:
     return macros
 
 
-def _seen_from(folder: Path, path: str | os.PathLike) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
+def _seen_from_here(path: str | os.PathLike) -> str:
+    return Path(os.path.relpath(path)).as_posix()

@@ -10,8 +10,9 @@ import json
 import os
 from pathlib import Path
 
-from slimming import ledger, records, tensorfile
+from slimming import ledger, tensorfile
 from slimming.reporting import summary
+from slimming.stages.table import stem
 
 
 def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
@@ -19,6 +20,6 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
     cells = summary.summarise(ledger.read(Path(ledger_dir) / "ledger.csv"))
     accuracy = cells[cells["measure"] == "accuracy"]
     for names, rows in accuracy.groupby(["dataset", "network", "method"]):
-        means = {records.stem(row.stage, row.ratio): row.mean for row in rows.itertuples(name="Row")}
+        means = {stem(row.stage, row.ratio): row.mean for row in rows.itertuples(name="Row")}
         path = Path(output_dir, *names).with_name(f"{names[-1]}.json")
         tensorfile.write_text(path, json.dumps(means, indent=1, sort_keys=True) + "\n")

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import itables.options
@@ -28,8 +28,9 @@ from slimming import ledger, records, tensorfile
 from slimming.claims import precedence, statistics
 from slimming.reporting import style, tables, verdicts
 from slimming.schema import KEY, RUN, TABLES, at
+from slimming.stages.table import STAGES, stem
 
-STAGES = {stage: words[0].upper() + words[1:] for stage, words in style.STAGES.items()}
+TITLES = {name: stage.words[0].upper() + stage.words[1:] for name, stage in STAGES.items()}
 PANEL = ["dataset", "network", "method"]  # what settings.csv tells apart
 LOG = ["epoch", "lr", "loss", "accuracy", "test_loss", "test_accuracy"]
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -40,14 +41,18 @@ LINE = 1.6  # px
 
 
 def write(
-    ledger_dir: str | os.PathLike, output_file: str | os.PathLike, claims_file: str | os.PathLike | None = None
+    ledger_dir: str | os.PathLike,
+    output_file: str | os.PathLike,
+    claims_file: str | os.PathLike | None = None,
+    reaffirmed: Sequence[str] = (),
 ) -> None:
     """Write the page of the ledger in `ledger_dir`; the same ledger gives the same bytes.
 
     The verdicts in claims.csv and the records in records/ of that folder are shown where they are there. For a record
     that is not, the page says so and gives the command that follows from the settings. The claims' words are those of
-    `claims_file`, with what git says of the order in which they and the measurements came. InputError for a faulty
-    ledger, an unreadable claims.csv and a faulty `claims_file`.
+    `claims_file`, with what git says of the order in which they and the measurements came. `reaffirmed` are sentences:
+    by what later code the numbers were found to be the same. InputError for a faulty ledger, an unreadable claims.csv
+    and a faulty `claims_file`.
     """
     ledger_dir, output_file = Path(ledger_dir), Path(output_file)
     measured, curves, settings, provenance = (
@@ -74,16 +79,17 @@ def write(
         choices=choices,
         labels=labels,
         looks=looks,
-        stages=STAGES,
+        stages=TITLES,
         counts={"measurements": len(measured), "trained networks": len(measured[RUN].drop_duplicates())},
         made=provenance.to_dict("records"),
+        reaffirmed=reaffirmed,
         settings=tables.condense(settings).to_dict("records"),
         data={
             "rows": [row | evidence(ledger_dir, row, made, output_file.parent) for row in rows],
             "labels": labels,
             "looks": looks,
-            "stages": STAGES,
-            "parents": records.PARENTS,
+            "stages": TITLES,
+            "parents": {name: stage.parent for name, stage in STAGES.items() if stage.parent},
             "made": made,
             "settings": {"/".join(panel): values for panel, values in asked.items()},
         },
@@ -98,7 +104,7 @@ def evidence(ledger_dir: Path, row: Mapping, shared: Mapping, page_dir: Path) ->
 
     Of the provenance, `made` has what is not `shared` by all records. The path `href` is as seen from `page_dir`.
     """
-    path = ledger_dir / "records" / _run(row) / f"{records.stem(row['stage'], row['ratio'])}.json"
+    path = ledger_dir / "records" / _run(row) / f"{stem(row['stage'], row['ratio'])}.json"
     if not path.is_file():
         return {}
     record = records.read(path)
@@ -116,7 +122,7 @@ def evidence(ledger_dir: Path, row: Mapping, shared: Mapping, page_dir: Path) ->
 
 
 def command(study: str, row: Mapping, settings: Mapping[str, str]) -> str:
-    """The command line that makes a row of the ledger again, with files where the workflow has them.
+    """The command lines that make a row of the ledger again, with files where the workflow has them.
 
     `settings` are the row's in settings.csv.
     """
@@ -124,18 +130,23 @@ def command(study: str, row: Mapping, settings: Mapping[str, str]) -> str:
     own = f"records/{_run(row)}"
     checkpoints = folder.removesuffix(own) + f"checkpoints/{_run(row)}" if folder.endswith(own) else folder
     size = f"-{settings['image_size']}" if "image_size" in settings else ""
-    if row["stage"] == "trained":
+    stage = STAGES[row["stage"]]
+    if not stage.parent:
         run = {"study": study, "method_slug": row["method"]} | {key: row[key] for key in ("dataset", "network", "seed")}
-        stage = ["train", json.dumps(_nested(settings) | run, sort_keys=True)]
+        asked = [json.dumps(_nested(settings) | run, sort_keys=True)]
     else:
-        parent = f"{checkpoints}/{records.stem(records.PARENTS[row['stage']], row['ratio'])}.safetensors"
-        budgets = {stage: ["scratch", parent, "--budget", budget] for budget, stage in records.BUDGETS.items()}
-        prune = ["prune", parent, "--ratios", f"{row['ratio']:g}"]
-        others = {"pruned": prune} | {stage: [*prune, f"--{key}"] for stage, key in records.VARIANTS.items()}
-        others["finetuned"] = ["finetune", parent, "--epochs", str(row["epochs"])]
-        stage = (others | budgets)[row["stage"]]
-    files = ["--data", f"data/prepared/{row['dataset']}{size}.safetensors"]
-    return shlex.join(["slimming", *stage, *files, "--checkpoints", checkpoints, "--records", folder])
+        asked = [f"{checkpoints}/{stem(stage.parent, row['ratio'])}.safetensors", *stage.options]
+        asked += {"prune": ["--ratios", f"{row['ratio']:g}"], "finetune": ["--epochs", str(row["epochs"])]}.get(
+            stage.rule, []
+        )
+    data = ["--data", f"data/prepared/{row['dataset']}{size}.safetensors"]
+    made = f"{checkpoints}/{stem(row['stage'], row['ratio'])}.safetensors"
+    return " && ".join(
+        [
+            shlex.join(["slimming", stage.rule, *asked, *data, "--checkpoints", checkpoints]),
+            shlex.join(["slimming", "measure", made, *data, "--records", folder]),
+        ]
+    )
 
 
 def look(slug: str) -> dict:
@@ -174,7 +185,7 @@ def _rows(study: str, measured: pd.DataFrame, curves: pd.DataFrame, asked: Mappi
         yield row | {"log": log, "command": command(study, row, settings)}
 
 
-ORDER = {"method": style.order, "stage": records.STAGES.index}
+ORDER = {"method": style.order, "stage": [*STAGES].index}
 
 
 def _shown_order(column: pd.Series) -> pd.Series:

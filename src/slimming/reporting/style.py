@@ -32,15 +32,6 @@ FAMILIES = {
     "swd-weights": Family("SWD of weights ({})", "#332288", "p"),
     "random": Family("random", "#999933", "d"),
 }
-STAGES = {  # in the order of records.STAGES
-    "trained": "before pruning",
-    "pruned": "right after pruning",
-    "compensated": "compensated",
-    "recalibrated": "recalibrated",
-    "finetuned": "after fine-tuning",
-    "scratch": "scratch (epochs)",
-    "scratch-compute": "scratch (compute)",
-}
 PROXIMAL = "proximal-"  # a penalty's other training: its colour and marker, and dashes of its own
 # For methods that are not in the table; Paul Tol's muted palette, where it differs from those above.
 OTHER_COLOURS = ("#88ccee", "#44aa99", "#aa4499", "#cc6677", "#ddcc77", "#117733")

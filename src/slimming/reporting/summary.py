@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from slimming import records
 from slimming.errors import unknown
 from slimming.reporting import style
 from slimming.schema import KEY
+from slimming.stages import table
 
 # Accuracy after the last epoch, or after the best on the test set, which the paper reports.
 PROTOCOLS = {"last": "accuracy", "paper": "accuracy_best"}
@@ -33,7 +33,7 @@ def summarise(ledger: pd.DataFrame, protocol: str = "last") -> pd.DataFrame:
     # Right after pruning there is no epoch to choose, so there is one accuracy.
     frame["accuracy"] = frame[PROTOCOLS[protocol]].fillna(frame["accuracy"])
     frame["difference"] = _minus(frame, "method", REFERENCE)
-    frame["gain"] = _minus(frame, "stage", "pruned").where(frame["stage"].isin(records.VARIANTS))
+    frame["gain"] = _minus(frame, "stage", "pruned").where(frame["stage"].isin(table.VARIANTS))
     tidy = frame.melt(CELL, MEASURES, "measure").dropna(subset="value")
     cells = tidy.groupby([*CELL, "measure"], as_index=False)["value"].agg(
         mean="mean", sd="std", low="min", high="max", n="count"

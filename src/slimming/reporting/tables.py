@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from slimming import ledger, records, tensorfile
+from slimming import ledger, tensorfile
 from slimming.reporting import style, summary
+from slimming.stages.table import LATER
 
 DECIMALS = 2
 THOUSANDS = ("", "thousand", "million", "billion")
@@ -39,7 +40,6 @@ class Table(NamedTuple):
 ACCURACY = ("Test accuracy (%)", "%", 100.0)
 DIFFERENCE = ("Difference in test accuracy (percentage points)", "percentage points", 100.0)
 GAIN = ("Gain in test accuracy (percentage points)", "percentage points", 100.0)
-LATER = records.STAGES[1:]
 TABLES = {
     **{f"accuracy-{stage}": Table("accuracy", stage, "max", *ACCURACY) for stage in LATER},
     **{f"difference-{stage}": Table("difference", stage, None, *DIFFERENCE) for stage in LATER},

@@ -1,4 +1,4 @@
-"""What every stage of a run shares: where it writes, how it trains and resumes, and the record it leaves."""
+"""What every stage of a run shares: where it writes, how it trains and resumes, and the draft of a record it leaves."""
 
 from __future__ import annotations
 
@@ -12,36 +12,23 @@ from pathlib import Path
 
 import torch
 
-from slimming import (
-    checkpoints,
-    code,
-    data,
-    devices,
-    engine,
-    locks,
-    measure,
-    methods,
-    records,
-    sources,
-    study,
-    tensorfile,
-    training,
-)
+from slimming import checkpoints, code, data, methods, records, sources, study, tensorfile
 from slimming.errors import InputError
 from slimming.networks.base import Network
+from slimming.stages import devices, locks, table
 from slimming.study import Run
+from slimming.training import engine, loop
 
 
 class Job:
-    """Where a job writes: checkpoint and record of a stage and ratio, and the state that an interrupted one resumes."""
+    """Where a job writes: checkpoint and draft of a stage and ratio, and the state that an interrupted one resumes."""
 
-    def __init__(self, run: Run, folders: tuple[Path, Path], stage: str, ratio: float = 0.0, parent: str | None = None):
+    def __init__(self, run: Run, folder: Path, stage: str, ratio: float = 0.0, parent: str | None = None):
         self.run, self.stage, self.ratio, self.parent = run, stage, ratio, parent
-        stem = records.stem(stage, ratio)
-        self.checkpoint = folders[0] / f"{stem}.safetensors"
-        self.resume = folders[0] / f"{stem}.resume"
-        self.record = folders[1] / f"{stem}.json"
-        self.diverged = folders[1] / f"{stem}.diverged.json"
+        self.stem = table.stem(stage, ratio)
+        self.checkpoint, self.resume, self.draft, self.diverged = (
+            folder / f"{self.stem}.{ending}" for ending in ("safetensors", "resume", "json", "diverged.json")
+        )
         self.provenance = records.provenance(device=run.device, threads=run.threads)
 
     def alone(self) -> AbstractContextManager[None]:
@@ -49,7 +36,7 @@ class Job:
 
         The second waits, and goes on where the first has stopped.
         """
-        return locks.alone(self.resume.with_suffix(".lock"), f"at work on {self.run.slug} {self.resume.stem}")
+        return locks.alone(self.resume.with_suffix(".lock"), f"at work on {self.run.slug} {self.stem}")
 
     def header(self, layers: list[dict]) -> dict:
         """What the checkpoint itself says: nothing of time or machine, so that its bytes can be repeated."""
@@ -62,24 +49,16 @@ class Job:
             "layers": layers,
         }
 
-    def finish(self, net: Network, dataset: data.Dataset, layers: list[dict], **extra: object) -> None:
-        """Save the checkpoint, measure the network in it, and write the record.
+    def finish(self, net: Network, layers: list[dict], **extra: object) -> None:
+        """Save the checkpoint, and beside it the draft of its record: all but what is measured.
 
         The state of the training stays: whoever runs the jobs may not learn that this one has finished, and repeat it.
         """
         header = self.header(layers)
         checkpoints.save(self.checkpoint, net, header)
-        # Not `net`: a training leaves another memory format than a surgery, and it shows in the latency.
-        stored, _ = checkpoints.load(self.checkpoint)
-        measured = measure.measure(stored.to(dataset.test_labels.device), dataset, self.checkpoint)
-        channels, kept = (sum(layer[key] for layer in layers) for key in ("channels", "kept"))
-        measured["ratio_reached"] = 1 - kept / channels
-        history = extra.get("history") or {}
-        measured["accuracy_best"] = max(measured["accuracy"], *history["test_accuracy"]) if history else None
-        checkpoint = {"path": self.checkpoint.as_posix(), "sha256": tensorfile.sha256(self.checkpoint)}
-        record = header | {"schema": records.SCHEMA, "measured": measured, "provenance": self.provenance}
-        record |= {"history": history, "warnings": [], "checkpoint": checkpoint, **extra}
-        records.write(self.record, record)
+        draft = header | {"schema": records.SCHEMA, "provenance": self.provenance, "history": {}, "warnings": []}
+        draft |= {"checkpoint": {"sha256": tensorfile.sha256(self.checkpoint)}, **extra}
+        records.write(self.draft, draft)
         self.diverged.unlink(missing_ok=True)
         for file in (self.checkpoint, self.resume):
             for left in file.parent.glob(f".{file.name}.*"):  # by a kill in mid-write
@@ -100,13 +79,12 @@ class Job:
         """
         schedule = self.run.schedule
         images = tensorfile.sha256(prepared)
-        stage = {"trained": "train", "finetuned": "finetune"}.get(self.stage, "scratch")
-        files = code.closure(f"stages.{stage}", *code.kind(self.run))
+        files = code.closure(f"stages.{table.STAGES[self.stage].rule}", *code.kind(self.run))
         identity = " ".join(
             [self.stage, f"{self.ratio:g} {epochs} {self.parent} {images}", self.run.settings(), *files]
         )
         try:
-            state = training.train(
+            state = loop.train(
                 net,
                 dataset,
                 schedule,
@@ -118,11 +96,11 @@ class Job:
                 first_epoch=first,
                 machine=self.run,
             )
-        except training.DivergedError as error:
+        except loop.DivergedError as error:
             failure = {"schema": records.SCHEMA, "error": str(error), "history": error.history}
             records.write(self.diverged, self.header([]) | failure | {"provenance": self.provenance})
             self.resume.unlink(missing_ok=True)  # or a repaired method would go on from there
-            raise training.DivergedError(f"{self.run.slug}: {error} (see {self.diverged})", error.history) from error
+            raise loop.DivergedError(f"{self.run.slug}: {error} (see {self.diverged})", error.history) from error
         shown = epochs * len(dataset.train_labels)
         figures = {"epochs": epochs, "seconds": state.seconds, "images_per_second": shown / state.seconds}
         return {"history": state.history, "training": figures, "data": images}
@@ -151,9 +129,11 @@ def start(run: Run, prepared: str | os.PathLike) -> data.Dataset:
     return dataset
 
 
-def made(checkpoint: str | os.PathLike, stage: str) -> tuple[Network, Run, dict]:
-    """The network that `stage` left in `checkpoint`, its run and its header. InputError for any other checkpoint."""
+def made(checkpoint: str | os.PathLike, stage: str | None = None) -> tuple[Network, Run, dict]:
+    """The network in `checkpoint`, its run and its header. InputError if no stage, or another than `stage`, left it."""
     net, header = checkpoints.load(checkpoint)
-    if header.get("stage") != stage:
-        raise InputError(f"{checkpoint}: a {stage} network is expected here, not {header.get('stage', 'another')}")
+    if header.get("stage") not in ([stage] if stage else table.STAGES):
+        raise InputError(
+            f"{checkpoint}: a {stage or 'stored'} network is expected here, not {header.get('stage', 'another')}"
+        )
     return net, study.parse_run(json.dumps(header["run"])), header

@@ -1,4 +1,4 @@
-"""Stage `prune`: a trained network at every ratio of the study, measured right after the surgery."""
+"""Stage `prune`: a trained network at every ratio of the study, right after the surgery."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from slimming import calibration, methods, pruning, tensorfile
+from slimming import methods, pruning, tensorfile
+from slimming.pruning import calibration
+from slimming.stages.compression import Work
 from slimming.stages.job import Job, made, start
 
 
@@ -15,23 +17,29 @@ def prune(
     checkpoint: str | os.PathLike,
     prepared: str | os.PathLike,
     ratios: Sequence[float],
-    folders: tuple[Path, Path],
+    folder: Path,
     variants: Sequence[str] = (),
+    budget: str | None = None,
+    round_to: int = 1,
 ) -> None:
-    """Prune one trained network at every ratio: writes pruned-<ratio>.safetensors and .json for each.
+    """Prune one trained network at every ratio: writes pruned-<ratio>.safetensors and a draft for each.
 
-    variants: stages of records.VARIANTS, written likewise, with the same channels removed. "compensated" folds their
+    variants: stages of table.VARIANTS, written likewise, with the same channels removed. "compensated" folds their
     constants into the next layers; "recalibrated" takes BatchNorm's statistics anew.
+    budget: what a ratio is a share of, one of pruning.budget.COUNTS; None: what the method counts. round_to: widths
+    stay multiples of it.
     """
     net, run, _ = made(checkpoint, "trained")
     Path(checkpoint).with_suffix(".resume").unlink(missing_ok=True)  # being asked to prune it says that it is finished
     parent = tensorfile.sha256(checkpoint)
     dataset = start(run, prepared)
     method = methods.get(**run.method)
-    scores, image = method.scores(net), tuple(dataset.test_images.shape[1:])
+    image = tuple(dataset.test_images.shape[1:])
+    asked = pruning.Budget(budget or method.counts, image, round_to)
+    work = Work(run, dataset, folder, parent, asked)
     for stage, ratio in itertools.product(["pruned", *variants], ratios):
-        plan = pruning.plan(scores, ratio, removals=method.removals(net, ratio))
-        small = pruning.apply(method.sparsify(net, ratio), plan, compensate=image if stage == "compensated" else None)
+        plan = work.plan(method, net, ratio)
+        small = pruning.apply(net, plan, compensate=image if stage == "compensated" else None)
         if stage == "recalibrated":
             # On orders and crops that the training has not seen.
             small = calibration.recalibrate(small, dataset, run.seed, epoch=run.schedule.epochs)
@@ -44,11 +52,13 @@ def prune(
             }
             for site, kept in plan.items()
         ]
-        Job(run, folders, stage, ratio, parent).finish(small, dataset, layers, warnings=_floored(layers))
+        took = work.spent[ratio] | {"ratio_of": asked.of, "round_to": round_to}
+        Job(run, folder, stage, ratio, parent).finish(small, layers, warnings=_floored(layers), compression=took)
         print(
             f"{stage}, ratio {ratio:g}: {sum(map(len, plan.values()))} of {sum(plan.channels.values())} channels kept",
             flush=True,
         )
+    work.forget()
 
 
 def _floored(layers: list[dict]) -> list[str]:

@@ -5,33 +5,34 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from slimming import measure, methods, networks, tensorfile
+from slimming import methods, networks, tensorfile
+from slimming.measuring import cost
 from slimming.networks.base import Network
-from slimming.records import BUDGETS
+from slimming.stages import table
 from slimming.stages.job import Job, made, seeded, start
 
+BUDGETS = {stage.options[-1]: stage.name for stage in table.made_by("scratch")}
 
-def scratch(
-    checkpoint: str | os.PathLike, prepared: str | os.PathLike, budget: str, folders: tuple[Path, Path]
-) -> None:
+
+def scratch(checkpoint: str | os.PathLike, prepared: str | os.PathLike, budget: str, folder: Path) -> None:
     """Train the shape of one pruned network from scratch, without a penalty: writes scratch[-compute]-<ratio>.
 
     budget: "epochs" for as many as the training had, "compute" for round(epochs * MACs dense / MACs pruned). They are
     Scratch-E and Scratch-B of Liu et al., "Rethinking the value of network pruning" (2019).
     """
     pruned, run, header = made(checkpoint, "pruned")
-    job = Job(run, folders, BUDGETS[budget], header["ratio"], tensorfile.sha256(checkpoint))
+    job = Job(run, folder, BUDGETS[budget], header["ratio"], tensorfile.sha256(checkpoint))
     dataset = start(run, prepared)
     epochs = run.schedule.epochs
     if budget == "compute":
         image = tuple(dataset.train_images.shape[1:])
         dense = networks.from_spec(pruned.spec | {"channels": {}})
-        epochs = round(epochs * measure.macs(dense, image) / measure.macs(pruned, image))
+        epochs = round(epochs * cost.macs(dense, image) / cost.macs(pruned, image))
     with seeded(run):
         net = fresh(pruned)
     with job.alone():
         outcome = job.train(net, dataset, methods.get("none"), epochs, first=0, prepared=prepared)
-        job.finish(net, dataset, header["layers"], **outcome)
+        job.finish(net, header["layers"], **outcome)
 
 
 def fresh(pruned: Network) -> Network:

@@ -7,6 +7,7 @@ Rows of different runs often stand next to each other, where git's own merge see
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -58,8 +59,12 @@ def _merge_table(base: Path, ours: Path, theirs: Path, path: Path) -> None:
 
 
 def _merge_jobs(base: Path, ours: Path, theirs: Path) -> None:
-    merged, _ = _merged(*(provenance.products(provenance.read(version)) for version in (base, ours, theirs)))
-    provenance.write(ours, provenance.grouped(merged))
+    versions = [provenance.read(version) for version in (base, ours, theirs)]
+    merged, _ = _merged(*(version.products() for version in versions))
+    files = {digest: file for version in versions for digest, file in version.code.items()}
+    entries = {json.dumps(entry): entry for version in versions for entry in version.reaffirmed}
+    reaffirmed = sorted(entries.values(), key=lambda entry: entry["date"])
+    provenance.write(ours, provenance.Provenance(provenance.grouped(merged), files, reaffirmed))
 
 
 def _merged(

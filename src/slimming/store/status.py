@@ -7,8 +7,6 @@ enough: which file of the package, which setting and which input differ from tho
 from __future__ import annotations
 
 import ast
-import contextlib
-import io
 import json
 import os
 from collections import Counter
@@ -16,13 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from slimming import code
 from slimming import study as studies
-from slimming.errors import InputError, SlimmingError
-from slimming.store import provenance
-
-PROFILE = Path("profiles/default/config.yaml")
+from slimming.store import planned, provenance
 
 
 class Product(NamedTuple):
@@ -39,16 +33,15 @@ def status(config: str | os.PathLike) -> tuple[list[Product], dict[str, int]]:
 
     Raises InputError for a faulty study, SlimmingError where Snakemake cannot plan it; call it in the project's folder.
     """
-    name = studies.load(config).name
-    path = f"results/{name}/jobs.json"
-    known = provenance.products(provenance.read(path)) if Path(path).is_file() else {}
-    dag = _planned(config)
+    stored = _stored(config)
+    known, files = stored.products(), stored.code | code.paths()
+    dag = planned.graph(config)
     found, cost = [], Counter()
     for job in dag.jobs:
         needed = dag.needrun(job)
         if job.output and needed:
             cost[job.rule.name] += 1
-        causes = _causes(job, dag, known)
+        causes = _causes(job, dag, known, files)
         found += [_product(output, job.rule.name, needed, causes, known) for output in map(str, job.output)]
     return sorted(found), dict(cost)
 
@@ -58,6 +51,7 @@ def show(config: str | os.PathLike) -> str:
     products, cost = status(config)
     counts = Counter(product.state for product in products)
     lines = [f"{len(products)} products: " + ", ".join(f"{counts[state]} {state}" for state in sorted(counts))]
+    lines += _stored(config).words()
     groups: dict[tuple, list[str]] = {}
     for product in products:
         if product.state != "done":
@@ -68,6 +62,11 @@ def show(config: str | os.PathLike) -> str:
     jobs = ", ".join(f"{rule} {count}" for rule, count in sorted(cost.items()))
     lines.append(f"to run: {sum(cost.values())} jobs ({jobs})" if cost else "nothing to run")
     return "\n".join(lines)
+
+
+def _stored(config: str | os.PathLike) -> provenance.Provenance:
+    path = Path("results", studies.load(config).name, "jobs.json")
+    return provenance.read(path) if path.is_file() else provenance.NOTHING
 
 
 def _product(path: str, rule: str, needed: bool, causes: list[str], known: Mapping[str, tuple]) -> Product:
@@ -84,37 +83,7 @@ def _product(path: str, rule: str, needed: bool, causes: list[str], known: Mappi
     return Product(path, rule, "done")
 
 
-def _planned(config: str | os.PathLike) -> Any:
-    """Snakemake's graph of jobs after a dry run."""
-    from snakemake.api import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings, SnakemakeApi
-    from snakemake.settings.enums import Quietness
-
-    # Snakemake reads its profile on the command line alone.
-    size = yaml.safe_load(PROFILE.read_text())["max-checksum-file-size"]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-            workflow = api.workflow(
-                resource_settings=ResourceSettings(cores=1),
-                config_settings=ConfigSettings(configfiles=[Path(config)]),
-                snakefile=Path("Snakefile"),
-            )
-            workflow.dag(DAGSettings(max_checksum_file_size=_bytes(size))).execute_workflow(executor="dryrun")
-            return workflow._workflow.dag  # the API runs a graph, and shows it to nobody
-    except SystemExit as error:  # the Snakefile's own refusals
-        raise InputError(str(error).removeprefix("slimming: error: ")) from error
-    except Exception as error:
-        reason = " ".join((said.getvalue() or str(error)).split())
-        raise SlimmingError(f"{config}: Snakemake cannot plan it ({reason})") from error
-
-
-def _bytes(size: str) -> int:
-    from humanfriendly import parse_size
-
-    return parse_size(size)
-
-
-def _causes(job: Any, dag: Any, known: Mapping[str, tuple]) -> list[str]:
+def _causes(job: Any, dag: Any, known: Mapping[str, tuple], files: Mapping[str, str]) -> list[str]:
     """What differs from what a job had when it ran here or elsewhere; nothing for a job that never did."""
     memory = dag.workflow.persistence
     if not job.output or not memory.has_metadata(job):
@@ -126,15 +95,15 @@ def _causes(job: Any, dag: Any, known: Mapping[str, tuple]) -> list[str]:
         if now and now != recorded.removeprefix("sha256:"):
             causes.append(f"input {path}")
     changed = memory.params_changed(job)
-    causes += _changes(changed.only_old, changed.only_new) if changed else []
+    causes += _changes(changed.only_old, changed.only_new, files) if changed else []
     causes += ["another set of input files"] if any(memory.input_changed(job)) else []
     causes += ["the rule's command"] if any(memory.code_changed(job)) else []
     return causes + (["the rule's environment"] if reason.software_stack_changed else [])
 
 
-def _changes(old: Iterable[str], new: Iterable[str]) -> list[str]:
-    """The differences between a job's parameters, each a repr, before and now."""
-    before, now = dict(_named(old)), dict(_named(new))
+def _changes(old: Iterable[str], new: Iterable[str], files: Mapping[str, str]) -> list[str]:
+    """The differences between a job's parameters, each a repr, before and now; `files`: what digests stand for."""
+    before, now = dict(_named(old, files)), dict(_named(new, files))
     changes = []
     for key in sorted({*before, *now}, key=str):
         if before.get(key) != now.get(key):
@@ -144,14 +113,13 @@ def _changes(old: Iterable[str], new: Iterable[str]) -> list[str]:
     return changes
 
 
-def _named(parameters: Iterable[str]) -> Iterator[tuple[tuple[str, str], str]]:
+def _named(parameters: Iterable[str], files: Mapping[str, str]) -> Iterator[tuple[tuple[str, str], str]]:
     """(("code", file), digest) of package files, (("setting", name), value) of a run's or study's settings."""
     for text in parameters:
         value = ast.literal_eval(text)
-        if isinstance(value, list) and all(str(item).startswith("src/") for item in value):
-            for item in value:
-                file, _, digest = item.partition(" ")
-                yield ("code", file), digest
+        if digests := provenance.listed(value):
+            for digest in digests:
+                yield ("code", files.get(digest, "that is not known any more")), digest
         elif isinstance(value, str) and value.startswith("{"):
             yield from ((("setting", name), item) for name, item in _flat(json.loads(value)))
         else:

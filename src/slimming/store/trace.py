@@ -1,13 +1,14 @@
 """Where a number comes from: rows of the ledger, and behind each a record, a network, a command, a commit, a machine.
 
 A number is named by the macro that prints it in the paper, or by file and line of a table: `AccuracyPruned...`,
+`results/quick/paper/macros.json:AccuracyPruned...` where several studies have it,
 `results/quick/tables/accuracy-pruned.csv:12`, `results/quick/ledger.csv:40`. Not for checking the number: verify does.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from slimming.reporting import summary
 from slimming.schema import KEY
 from slimming.store import provenance
 
-MACROS = Path("paper/generated/macros.json")
+MACROS = "results/*/paper/macros.json"
 METHODS = ("method", "treatment", "reference")  # columns that name a method; a claim compares two
 
 
@@ -40,8 +41,10 @@ def trace(reference: str) -> str:
     number = find(reference)
     names = ", ".join(f"{count} {stage}" for stage, count in number.rows["stage"].value_counts().items())
     lines = [f"{reference}: {number.text}", f"from {number.folder / 'ledger.csv'}: {names}"]
-    jobs_file, shared = number.folder / "jobs.json", ledger.read(number.folder / "provenance.csv", "provenance")
-    jobs = provenance.products(provenance.read(jobs_file)) if jobs_file.is_file() else {}
+    known = provenance.known(number.folder / "jobs.json")
+    shared = ledger.read(number.folder / "provenance.csv", "provenance")
+    lines += [f"since then {line}" for line in known.words()]
+    jobs = known.products()
     for row in number.rows.to_dict("records"):
         lines.append("\n" + " ".join(f"{key} {row[key]}" for key in KEY) + f": {number.column} {row[number.column]}")
         lines += [f"  {name:11} {value}" for name, value in origin(row, jobs, shared).items()]
@@ -50,17 +53,11 @@ def trace(reference: str) -> str:
 
 def find(reference: str) -> Number:
     """The number that `reference` names."""
-    path, _, line = reference.rpartition(":")
-    if path:
-        return _cell(Path(path), line)
-    try:
-        macros = json.loads(MACROS.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{MACROS}: not readable ({error}); `snakemake --cores all paper` makes it") from error
-    name = reference.removeprefix("\\")
-    if name not in macros:
-        raise unknown("macro", name, macros)
-    macro = macros[name]
+    path, _, entry = reference.rpartition(":")
+    if path and not path.endswith("macros.json"):
+        return _cell(Path(path), entry)
+    name = entry.removeprefix("\\")
+    macro = _macro(name, [Path(path)] if path else sorted(Path().glob(MACROS)))
     where = (
         "" if not macro["rows"] else ", where " + ", ".join(f"{key} is {item}" for key, item in macro["rows"].items())
     )
@@ -69,6 +66,27 @@ def find(reference: str) -> Number:
     compared = name.startswith("Difference")
     column = macro["column"] if macro["file"].endswith("/ledger.csv") else "accuracy"
     return Number(text, folder, column, _rows(folder, macro["rows"], compared, reference))
+
+
+def _macro(name: str, files: Sequence[Path]) -> dict:
+    """What one of the files, and no other, says of the macro."""
+    if not files:
+        raise InputError(f"{MACROS}: there is none; `snakemake --cores all macros` makes it")
+    found, known = {}, {}
+    for path in files:
+        try:
+            macros = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable ({error}); `snakemake --cores all macros` makes it") from error
+        known |= macros
+        if name in macros:
+            found[path] = macros[name]
+    if not found:
+        raise unknown("macro", name, known)
+    if len(found) > 1:
+        which = " or ".join(f"{path}:{name}" for path in found)
+        raise InputError(f"{name}: {len(found)} studies have it; say which: {which}")
+    return next(iter(found.values()))
 
 
 def origin(row: Mapping, jobs: Mapping[str, tuple], shared: pd.DataFrame) -> dict[str, str]:

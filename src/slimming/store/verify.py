@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,15 +18,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from slimming import ledger, records, tensorfile
+from slimming import ledger, tensorfile
 from slimming import study as studies
 from slimming.errors import InputError, SlimmingError
-from slimming.store import provenance
+from slimming.store import elsewhere, machines, provenance
 from slimming.store.trace import network_of
 
-CODE = ("Snakefile", "workflow", "profiles", "config", "src", "paper")
 ALLOWED = 1 / 500  # of the test images may be judged otherwise on another kind of machine, one at least
-KIND = ("machine.processor", "machine.system", "versions.torch")  # of provenance.csv: what makes machines alike
 
 
 class Finding(NamedTuple):
@@ -47,10 +43,10 @@ def verify(config: str | os.PathLike) -> Iterator[Finding]:
     study = studies.load(config)
     folder = Path("results", study.name)
     measured = ledger.read(folder / "ledger.csv")
-    jobs = provenance.read(folder / "jobs.json")
-    yield from _reports(config, jobs)
+    known = provenance.read(folder / "jobs.json")
+    yield from _reports(config, known.jobs)
     yield from _ledger(study.name, folder, measured)
-    yield from _networks(folder, measured, provenance.products(jobs))
+    yield from _networks(folder, measured, known.products())
 
 
 def _reports(config: str | os.PathLike, jobs: Iterable[provenance.Job]) -> Iterator[Finding]:
@@ -68,9 +64,9 @@ def _reports(config: str | os.PathLike, jobs: Iterable[provenance.Job]) -> Itera
         else:
             targets.append(name)
     with tempfile.TemporaryDirectory(prefix="slimming-verify-") as place:
-        for name in [*CODE, *sorted((ledgers | inputs) - made)]:
-            _copy(name, Path(place), leave=made)
-        _snakemake(config, targets, place)
+        for name in [*elsewhere.PROJECT, *sorted((ledgers | inputs) - made)]:
+            elsewhere.copy(name, Path(place), leave=made)
+        elsewhere.snakemake(config, targets, place)
         for name in targets:
             same = Path(place, name).read_bytes() == Path(name).read_bytes()
             yield Finding(name, None if same else "differs from what the stored ledger gives")
@@ -86,40 +82,6 @@ def _following(products: Iterable[str], jobs: Iterable[provenance.Job]) -> tuple
                 made |= job.products.keys()
                 inputs |= set(job.record["input"])
     return made - set(products), inputs
-
-
-def _copy(name: str, place: Path, leave: Iterable[str]) -> None:
-    source, target = Path(name), place / name
-    left = {os.path.abspath(path) for path in leave}
-
-    def ignore(folder: str, names: list[str]) -> set[str]:
-        return {item for item in names if item == "__pycache__" or os.path.abspath(Path(folder, item)) in left}
-
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
-    elif source.is_file() and not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
-
-
-def _snakemake(config: str | os.PathLike, targets: list[str], place: str) -> None:
-    """Make `targets` in the folder `place`."""
-    command = [sys.executable, "-m", "snakemake", *targets, "--cores", "all", "--configfile", os.path.abspath(config)]
-    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    environment = {**os.environ, "PYTHONPATH": str(Path(place, "src")), "PATH": path} | _history(place)
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        reason = " ".join(done.stderr.split())[-500:]
-        raise SlimmingError(f"{config}: what the ledger gives cannot be made again: {reason}")
-
-
-def _history(place: str) -> dict[str, str]:
-    """Lets git speak of this repository's history in the folder `place`, for what the paper says of commits."""
-    asked = ["git", "rev-parse", "--absolute-git-dir"]
-    done = subprocess.run(asked, capture_output=True, text=True)
-    if done.returncode:
-        return {}
-    return {"GIT_DIR": done.stdout.strip(), "GIT_WORK_TREE": place, "GIT_OPTIONAL_LOCKS": "0"}
 
 
 def _ledger(study: str, folder: Path, measured: pd.DataFrame) -> Iterator[Finding]:
@@ -140,7 +102,7 @@ def _networks(
     folder: Path, measured: pd.DataFrame, products: Mapping[str, tuple[provenance.Product, dict]]
 ) -> Iterator[Finding]:
     """Every network of the ledger: its bytes, and what it measures now."""
-    alike = _alike(folder)
+    alike = machines.alike(folder)
     opened: dict[str, object] = {}
     for row in measured.to_dict("records"):
         network = network_of(Path(row["record"]))
@@ -152,7 +114,6 @@ def _networks(
             continue
         _, record = products.get(str(network), (None, {"input": []}))
         data = next((name for name in record["input"] if name.startswith("data/prepared/")), None)
-        # Training and fine-tuning read the data, and so does pruning, which measures.
         if data is None or not os.path.isfile(data):
             yield Finding(str(network), absent="its prepared data are not stored here")
             continue
@@ -163,35 +124,24 @@ def _remeasured(network: Path, prepared: str, row: Mapping, exact: bool, opened:
     """How a network's figures differ from its row of the ledger; None if they do not."""
     import torch
 
-    from slimming import checkpoints, data, measure
+    from slimming import checkpoints, data
+    from slimming.measuring import accuracy, cost
 
     if prepared not in opened:
         opened[prepared] = data.load(prepared)
     dataset = opened[prepared]
     torch.set_num_threads(row["threads"])
     net, _ = checkpoints.load(network)
-    accuracy = measure.evaluate(net, dataset)["accuracy"]
-    now = measure.cost(net, tuple(dataset.test_images.shape[1:]))
+    right = accuracy.evaluate(net, dataset)["accuracy"]
+    now = cost.count(net, tuple(dataset.test_images.shape[1:]))
     faults = [
         f"{name} {now[name]}, not {row[name]}" for name in ("parameters", "macs", "channels") if now[name] != row[name]
     ]
     images = len(dataset.test_labels)
     turned = 0 if exact else math.ceil(ALLOWED * images)
-    if abs(round((accuracy - row["accuracy"]) * images)) > turned:
-        faults.append(f"accuracy {accuracy}, not {row['accuracy']} (allowed: {turned} of {images} images)")
+    if abs(round((right - row["accuracy"]) * images)) > turned:
+        faults.append(f"accuracy {right}, not {row['accuracy']} (allowed: {turned} of {images} images)")
     return "; ".join(faults) or None
-
-
-def _alike(folder: Path) -> bool:
-    """Whether all measurements of the ledger come from machines like this one."""
-    items = ledger.read(folder / "provenance.csv", "provenance").groupby("item")["value"].agg(set)
-    made = records.provenance("cpu", 1)
-    here = {
-        "machine.processor": made["machine"]["processor"],
-        "machine.system": made["machine"]["system"],
-        "versions.torch": made["versions"]["torch"],
-    }
-    return all(items.get(name) == {here[name]} for name in KIND)
 
 
 def report(findings: Iterable[Finding]) -> Iterator[str]:

@@ -39,6 +39,10 @@ class FlatParameters:
         parts = zip(self.values.split(sizes), self.gradients.split(sizes), strict=True)
         self.parts = dict(zip(groups, (Part(*both) for both in parts), strict=True))
         _view(ordered, self.values)
+        of_network = {id(parameter): name for name, parameter in net.named_parameters()}
+        self.layers = {
+            of_network[id(parameter)]: Part(parameter.data, _like(parameter, self.gradients)) for parameter in ordered
+        }
 
         self.convolutions = [parameter for parameter in ordered if parameter.dim() == 4] if precision == "bf16" else []
         self.others = ordered[: len(ordered) - len(self.convolutions)]
@@ -84,6 +88,11 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     """Take a parameter's gradient, (n,), laid out as the parameter; zeros if the loss does not depend on it."""
     gradient, parameter.grad = parameter.grad, None
     return _dense(torch.zeros_like(parameter) if gradient is None else gradient)
+
+
+def _like(parameter: nn.Parameter, buffer: Tensor) -> Tensor:
+    """The elements of `buffer` at the place that `parameter` has in another buffer, in its shape."""
+    return buffer.as_strided(parameter.shape, parameter.stride(), parameter.storage_offset())
 
 
 def _view(parameters: list[nn.Parameter], buffer: Tensor) -> None:

@@ -1,6 +1,6 @@
 """One training in a process of its own that runs in slices, so that several can take turns on one machine.
 
-    python -m slimming.bench.worker '{"loop": "engine", "network": "vgg19", ...}'
+    python -m benchmarks.worker '{"loop": "engine", "network": "vgg19", ...}'
 
 Says "ready", then for every line on its input that holds a number trains that many seconds and answers with a line of
 JSON: steps, seconds, CPU seconds, and the peak of its memory so far. Ends with its input.
@@ -22,10 +22,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from slimming import data, engine, methods, networks, training
-from slimming.bench import conventional
+from benchmarks import conventional
+from slimming import data, methods, networks
 from slimming.methods.penalised import Penalised
 from slimming.study import Machine, Model, Schedule
+from slimming.training import engine, loop
 
 WARM_UP = 5  # steps
 IMAGES = 6400  # of an epoch; a hundred steps at batch 64
@@ -127,10 +128,10 @@ def work(job: Job) -> None:
     if job.loop == "conventional":
         torch.set_num_threads(job.machine.threads)
         images = dataset(job.image_size, "cpu")
-        loop = conventional.Loop(net.to(job.machine.device), Schedule(), conventional.subgradient(penalised))
+        running = conventional.Loop(net.to(job.machine.device), Schedule(), conventional.subgradient(penalised))
         while True:
             for batch, labels in conventional.training_batches(images, Schedule().batch_size):
-                loop.step(batch, labels)
+                running.step(batch, labels)
                 slices.tick()
     engine.set_up(job.machine)
     method = Sliced(slug="l1", penalty=penalised.penalty, lam=penalised.lam, slices=slices)
@@ -138,7 +139,7 @@ def work(job: Job) -> None:
     # What every epoch says of its random labels would only stand between the bench's lines.
     with TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
         state = Path(folder, "state")
-        training.train(net, images, Schedule(), method, 1, 10**6, state, "bench", machine=job.machine)
+        loop.train(net, images, Schedule(), method, 1, 10**6, state, "bench", machine=job.machine)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from slimming import locks
+from slimming.stages import locks
 
 LOCKS = Path(tempfile.gettempdir(), f"slimming-gpus-{os.getuid()}")  # of this machine: never on a shared file system
 

@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 
+from benchmarks.worker import Job, dataset
 from slimming import data, networks
-from slimming.bench.worker import Job, dataset
-from slimming.engine import Differentiation, set_up
-from slimming.measure import macs
-from slimming.parameters import FlatParameters
+from slimming.measuring.cost import macs
 from slimming.study import Machine, Schedule
+from slimming.training.engine import Differentiation, set_up
+from slimming.training.flat import FlatParameters
 
 SIDE = 2048  # of the square matrices whose product is the machine's peak
 
@@ -51,9 +52,12 @@ class Team:
     """Workers that train the same thing at the same time, one process each."""
 
     def __init__(self, job: Job, size: int):
-        command = [sys.executable, "-m", "slimming.bench.worker", job.model_dump_json()]
+        command = [sys.executable, "-m", "benchmarks.worker", job.model_dump_json()]
         self.workers = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(size)
+            subprocess.Popen(
+                command, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(size)
         ]
 
     def __enter__(self) -> Team:

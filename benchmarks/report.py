@@ -59,7 +59,7 @@ def bench(parts: Sequence[str], machine: Machine, output: Path | None, small: bo
 
 
 def _speed(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
-    from slimming.bench import speed
+    from benchmarks import speed
 
     peaks = _apart(speed.peaks, machine, scale.seconds)
     yield "peak, GFLOP/s: " + ", ".join(f"{name} {value / 1e9:.0f}" for name, value in peaks.items()), peaks
@@ -94,7 +94,7 @@ def _apart(function: Callable, *arguments: Any) -> Any:
 
 
 def _startup(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
-    from slimming.bench import jobs
+    from benchmarks import jobs
 
     with TemporaryDirectory() as folder:
         row = jobs.startup(jobs.project(Path(folder)), yaml.safe_load(Path("config/quick.yaml").read_text()))
@@ -103,7 +103,7 @@ def _startup(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
 
 
 def _planning(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
-    from slimming.bench import jobs
+    from benchmarks import jobs
 
     with TemporaryDirectory() as folder:
         config = yaml.safe_load(Path(scale.large).read_text())
@@ -116,7 +116,7 @@ def _planning(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
 
 
 def _study(scale: Scale, machine: Machine) -> Iterator[tuple[str, Any]]:
-    from slimming.bench import jobs
+    from benchmarks import jobs
 
     config = yaml.safe_load(Path("config/quick.yaml").read_text()) | {"seeds": [1]}
     if scale is SMALL:

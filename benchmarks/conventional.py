@@ -1,7 +1,7 @@
 """The yardstick: network slimming trained as it is usually written, in float32, layer by layer.
 
 PIL images through torchvision's transforms, a DataLoader, a Python loop over the BatchNorm layers for the penalty,
-torch.optim.SGD, the loss read at every step. `train` stands in for training.train, so that a whole study can be run
+torch.optim.SGD, the loss read at every step. `train` stands in for loop.train, so that a whole study can be run
 with it (main). Nothing of the engine is in it, and no result comes from it.
 """
 
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from slimming import data, networks, training
+from slimming import data, networks
 from slimming.methods.base import Method
 from slimming.networks.base import Network
 from slimming.study import Machine, Schedule
+from slimming.training import loop
 
 
 class Pictures(torch.utils.data.Dataset):
@@ -102,21 +103,26 @@ def train(
     identity: str,
     first_epoch: int = 0,
     machine: Machine = Machine(),  # noqa: B008 (frozen)
-) -> training.State:
-    """training.train, but for resuming."""
+) -> loop.State:
+    """loop.train, but for resuming."""
     torch.manual_seed(seed)
-    begin, state = time.monotonic(), training.State()
-    loop = Loop(net.train(), schedule, subgradient(method))
+    begin, state = time.monotonic(), loop.State()
+    running = Loop(net.train(), schedule, subgradient(method))
     batches = training_batches(dataset, schedule.batch_size)
     test = DataLoader(Pictures(dataset, dataset.test_images, dataset.test_labels, augmented=False), 64)
     images = len(dataset.train_labels)
     for epoch in range(epochs):
-        loop.optimizer.param_groups[0]["lr"] = training.learning_rate(schedule, epoch, epochs)
-        loop.loss, loop.hits = 0.0, 0
+        running.optimizer.param_groups[0]["lr"] = loop.learning_rate(schedule, epoch, epochs)
+        running.loss, running.hits = 0.0, 0
         for batch, labels in batches:
-            loop.step(batch, labels)
-        row = (loop.optimizer.param_groups[0]["lr"], loop.loss / images, loop.hits / images, *loop.evaluate(test))
-        for key, value in zip(training.HISTORY, row, strict=True):
+            running.step(batch, labels)
+        row = (
+            running.optimizer.param_groups[0]["lr"],
+            running.loss / images,
+            running.hits / images,
+            *running.evaluate(test),
+        )
+        for key, value in zip(loop.HISTORY, row, strict=True):
             state.history[key].append(value)
     state.seconds = time.monotonic() - begin
     return state
@@ -126,5 +132,5 @@ def main() -> None:
     """The command line `slimming`, trained by `train`."""
     from slimming import cli
 
-    training.train = train
+    loop.train = train
     cli.main()

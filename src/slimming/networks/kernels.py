@@ -2,7 +2,7 @@
 
 Every trick here is for bfloat16 on a CPU and says what it buys; in float32, on other devices and in evaluation mode
 the plain operators run, which define what is correct. Which way is taken depends on shapes alone, never on timing,
-so that a run's bits can be repeated. Figures are of two AMD EPYC cores (AVX512-BF16); `slimming bench` measures anew.
+so that a run's bits can be repeated. Figures are of two AMD EPYC cores (AVX512-BF16); `make bench` measures anew.
 """
 
 from __future__ import annotations

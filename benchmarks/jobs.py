@@ -22,8 +22,9 @@ from slimming.errors import InputError
 from slimming.study import parse
 
 WORKFLOW = ("Snakefile", "workflow", "profiles", "config", "src", "paper")
-CONVENTIONAL = "from slimming.bench.conventional import main; main()"
+CONVENTIONAL = "from benchmarks.conventional import main; main()"
 REPEATS = 3
+HERE = Path(__file__).parent
 
 
 def project(folder: Path) -> Path:
@@ -49,7 +50,7 @@ def timed(command: Sequence[str], folder: Path, loop: str = "engine") -> dict:
         shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n')
         shim.chmod(0o755)
     path = os.pathsep.join([str(shims), str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join([str(folder / "src"), str(HERE.parent)])}
     output = folder / "output.txt"
     with output.open("w") as stream:
         begin = time.perf_counter()
@@ -71,17 +72,17 @@ def timed(command: Sequence[str], folder: Path, loop: str = "engine") -> dict:
 def startup(folder: Path, config: Mapping) -> dict:
     """The best of some: seconds of `slimming --help`, and what a training job costs beside its training.
 
-    The second is a whole job (start, imports, data, checkpoint, measuring, record) less its training.
+    The second is a whole job (start, imports, data, checkpoint) less its training.
     """
     study = parse({**config, "schedule": {**config.get("schedule", {}), "epochs": 1}}, "bench")
     run = study.runs()[0]
     data = folder / "data.safetensors"
     timed(["slimming", "prepare", run.dataset, "--output", str(data)], folder)
-    files = ["--data", str(data), "--checkpoints", "checkpoints", "--records", "records"]
+    files = ["--data", str(data), "--checkpoints", "checkpoints"]
     fixed = []
     for _ in range(REPEATS):
         whole = timed(["slimming", "train", run.settings(), *files], folder)["seconds"]
-        fixed.append(whole - json.loads((folder / "records/trained.json").read_text())["training"]["seconds"])
+        fixed.append(whole - json.loads((folder / "checkpoints/trained.json").read_text())["training"]["seconds"])
     return {
         "help_seconds": min(timed(["slimming", "--help"], folder)["seconds"] for _ in range(REPEATS)),
         "job_seconds": min(fixed),

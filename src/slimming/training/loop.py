@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from slimming import data, measure, tensorfile
-from slimming.engine import Differentiation
+from slimming import data, tensorfile
 from slimming.errors import InputError, SlimmingError
+from slimming.measuring import accuracy
 from slimming.methods.base import Method, Step
 from slimming.networks.base import Network
-from slimming.parameters import FlatParameters
 from slimming.study import Machine, Schedule
+from slimming.training.engine import Differentiation
+from slimming.training.flat import FlatParameters
 
 SAVE_SHARE = 0.02  # of a training's time may go into saving its state
 HISTORY = ("lr", "loss", "accuracy", "test_loss", "test_accuracy")
@@ -83,6 +84,7 @@ def train(
     step = Step(
         net,
         *(flat.parts[name] for name in ("gamma", "shift", "weights")),
+        flat.layers,
         schedule.momentum,
         schedule.weight_decay,
         epochs * steps,
@@ -100,10 +102,13 @@ def train(
     with Progress(epochs, steps, state) as progress:
         while state.epoch < epochs:
             step.lr = learning_rate(schedule, state.epoch, epochs)
+            step.epoch = state.epoch
+            if state.step == 0:
+                method.on_epoch(step)
             net.train()
             batches = data.batches(dataset, schedule.batch_size, seed, first_epoch + state.epoch, first=state.step)
             for batch, labels in batches:
-                step.number = state.epoch * steps + state.step
+                step.number, step.images, step.labels = state.epoch * steps + state.step, batch, labels
                 step.generator.manual_seed(data.stream_seed("method", seed, first_epoch + state.epoch, state.step))
                 method.before_step(step)
                 differentiate(batch, labels)
@@ -116,16 +121,16 @@ def train(
                     state.seconds = clock.seconds()
                     _save(resume, identity, kept, state)
                     clock.saved()
-            mean_loss, accuracy = (state.sums / images).tolist()
+            mean_loss, hits = (state.sums / images).tolist()
             flat.round()
-            test = measure.evaluate(net, dataset)
+            test = accuracy.evaluate(net, dataset)
             if not math.isfinite(mean_loss + test["loss"]) or not torch.isfinite(flat.values).all():
                 raise DivergedError(
                     f"the loss is not finite in epoch {state.epoch + 1} of {epochs} (lr {step.lr:g}): "
                     "lower the learning rate or the method's strength",
                     state.history,
                 )
-            row = (step.lr, mean_loss, accuracy, test["loss"], test["accuracy"])
+            row = (step.lr, mean_loss, hits, test["loss"], test["accuracy"])
             for key, value in zip(HISTORY, row, strict=True):
                 state.history[key].append(value)
             state.epoch, state.step = state.epoch + 1, 0

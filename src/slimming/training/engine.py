@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from slimming.errors import InputError
 from slimming.networks.base import Network
-from slimming.parameters import FlatParameters
 from slimming.study import Machine
+from slimming.training.flat import FlatParameters
 
 WARM_UP = 3  # batches before a graph is captured: libraries choose and allocate in the first ones
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt

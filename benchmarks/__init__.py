@@ -1,0 +1,1 @@
+"""Speed and memory, measured and never asserted: this engine beside a conventional loop. `make bench` runs it."""

@@ -1,0 +1,95 @@
+"""How many channels must go for a share of what is counted to go: channels, parameters or multiply-accumulates.
+
+The ranking says which; here it is only how many. Removing more never leaves more, so the number is found by bisection.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from slimming.errors import InputError, unknown
+from slimming.measuring import cost
+from slimming.networks.base import Network
+from slimming.pruning.cuts import cuts
+from slimming.pruning.ranking import check, plan
+
+COUNTS = ("channels", "parameters", "macs")
+
+
+class Budget(NamedTuple):
+    """What a ratio is a share of.
+
+    of        one of COUNTS, or what a method counts by itself
+    image     (C, H, W), for "macs"
+    round_to  widths stay multiples of it, or what they were
+    """
+
+    of: str = "channels"
+    image: tuple[int, int, int] | None = None
+    round_to: int = 1
+
+
+def removals(net: Network, scores: Mapping[str, Tensor], ratio: float, budget: Budget) -> int:
+    """The number of channels whose removal takes the share `ratio` of what is counted.
+
+    Of channels, at widths that need not be multiples, round(ratio * channels); otherwise the smallest number that takes
+    no less than asked. Where none takes so much, because every site keeps a channel, all channels. InputError for a
+    ratio outside [0, 1) and an unknown count.
+    """
+    check(ratio)
+    if budget.of not in COUNTS:
+        raise unknown("count of a budget", budget.of, COUNTS)
+    channels = sum(map(len, scores.values()))
+    if budget.of == "channels" and budget.round_to == 1:
+        return round(ratio * channels)
+    left = _channels if budget.of == "channels" else _Left(net, budget)
+    whole = left({site: range(len(score)) for site, score in scores.items()})
+
+    def enough(count: int) -> bool:
+        return left(plan(scores, 0, removals=count, round_to=budget.round_to)) <= (1 - ratio) * whole
+
+    return bisect.bisect_left(range(channels), True, key=enough)
+
+
+def _channels(kept: Mapping[str, Tensor]) -> int:
+    return sum(map(len, kept.values()))
+
+
+class _Left:
+    """Parameters or multiply-accumulates of the network that surgery makes of `net`, without making it.
+
+    A form's ranks count as they are, though surgery clips those that it leaves no room for: never too few then.
+    """
+
+    def __init__(self, net: Network, budget: Budget):
+        self.net = net
+        self.shapes = {name: tuple(parameter.shape) for name, parameter in net.named_parameters()}
+        self.uses = dict.fromkeys(
+            self.shapes, 1
+        )  # of each element: in storage once, in a forward pass at every position
+        if budget.of == "macs":
+            if budget.image is None:
+                raise InputError("a budget of macs needs the size of images")
+            macs = cost.layers(net, budget.image)
+            self.shapes = {name: shape for name, shape in self.shapes.items() if name.removesuffix(".weight") in macs}
+            self.uses = {
+                name: macs[name.removesuffix(".weight")] // math.prod(shape) for name, shape in self.shapes.items()
+            }
+
+    def __call__(self, kept: Mapping[str, Tensor]) -> int:
+        rows, columns = cuts(self.net, kept)
+        count = 0
+        for name, whole in self.shapes.items():
+            module, _, leaf = name.rpartition(".")
+            shape = [*whole]
+            if module in rows:
+                shape[0] = len(rows[module])
+            if module in columns and leaf == "weight":
+                shape[1] = len(columns[module])
+            count += math.prod(shape) * self.uses[name]
+        return count

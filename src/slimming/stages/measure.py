@@ -1,0 +1,77 @@
+"""Stage `measure`: what the networks of a run are worth and what they cost, from their checkpoints.
+
+So a new figure trains nothing again. A record is the draft beside a checkpoint (stages.job), and what is measured.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from slimming import data, networks, records, tensorfile
+from slimming.errors import InputError
+from slimming.measuring import accuracy, cost, latency
+from slimming.networks.base import Network
+from slimming.stages.job import made, start
+
+FACTOR_EDGES = [round(-8 + 0.1 * step, 1) for step in range(91)]  # log10 |gamma|; smaller and larger count at the ends
+
+
+def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, folder: Path) -> None:
+    """Measure the networks in the checkpoints at `paths`, all of one run: writes <checkpoint's stem>.json for each.
+
+    Raises InputError for checkpoints of several runs, and one whose draft is missing or another's.
+    """
+    first, dataset, dense = None, None, {}
+    for path in map(Path, paths):
+        net, run, header = made(path)
+        if dataset is None:
+            first, dataset = run, start(run, prepared)
+            whole = networks.from_spec(net.spec | {"channels": {}, "biases": [], "forms": {}})
+            dense = cost.count(whole, tuple(dataset.test_images.shape[1:]))
+        if run != first:
+            raise InputError(f"{path}: of the run {run.slug}, others of {first.slug}; measure each run on its own")
+        draft = records.read(path.with_suffix(".json"))
+        if draft["checkpoint"]["sha256"] != tensorfile.sha256(path):
+            raise InputError(f"{path}: not the network that {path.with_suffix('.json')} speaks of; make both again")
+        measured = figures(net.to(dataset.test_labels.device), dataset, path)
+        channels, kept = (sum(layer[key] for layer in header["layers"]) for key in ("channels", "kept"))
+        measured["ratio_reached"] = 1 - kept / channels
+        # Dense and freshly initialised: but for its shifts, which are zero, nothing of it is.
+        sizes = dense | {"nonzero": dense["parameters"], "macs_nonzero": dense["macs"]}
+        measured["reached"] = {name: 1 - measured[name] / size for name, size in sizes.items()}
+        history = draft["history"]
+        measured["accuracy_best"] = max(measured["accuracy"], *history["test_accuracy"]) if history else None
+        measured["provenance"] = records.provenance(device=run.device, threads=run.threads)
+        record = draft | {"measured": measured}
+        record["checkpoint"] = draft["checkpoint"] | {"path": path.as_posix()}
+        if not header["parent"]:
+            record["factors"] = histogram(net)
+        records.write(folder / f"{path.stem}.json", record)
+        print(f"{path.stem}: accuracy {measured['accuracy']:.4f}, {measured['parameters']} parameters", flush=True)
+
+
+def figures(net: Network, dataset: data.Dataset, checkpoint: str | os.PathLike) -> dict:
+    """Accuracy, loss, cost, bytes and latency of a network whose checkpoint is stored at `checkpoint`.
+
+    Raises InputError if the network was built for other images or classes.
+    """
+    image = tuple(dataset.test_images.shape[1:])
+    if (net.spec["in_channels"], net.spec["num_classes"]) != (image[0], len(dataset.classes)):
+        raise InputError(f"{checkpoint}: built for other images than those of {dataset.name}; measure it on its own")
+    return (
+        accuracy.evaluate(net, dataset)
+        | cost.count(net, image)
+        | {"bytes": Path(checkpoint).stat().st_size, "latency_ms": latency.measure(net, image)}
+    )
+
+
+def histogram(net: Network) -> dict:
+    """Counts of log10 |scaling factor| over all sites, between FACTOR_EDGES."""
+    gamma = torch.cat([norm.weight.detach().abs().cpu() for norm in networks.prunable(net).values()]).double()
+    logs = gamma.log10().clamp(FACTOR_EDGES[0], FACTOR_EDGES[-1])
+    counts = torch.histogram(logs, torch.tensor(FACTOR_EDGES, dtype=torch.float64)).hist
+    return {"log10_edges": FACTOR_EDGES, "counts": [int(count) for count in counts]}
