@@ -7,11 +7,16 @@ from slimming.methods.base import Part, Step
 from slimming.networks.base import Network
 from slimming.training.flat import FlatParameters
 
-SMALL = {
-    "vgg11": {"width": 0.125},
-    "densenet13": {"width": 0.5},
-    "resnet20": {"width": 0.25},
+CHOSEN = {
+    "vgg": ("vgg11", {"width": 0.125}),
+    "densenet": ("densenet13", {"width": 0.5}),
+    "resnet": ("resnet20", {"width": 0.25}),
+    "basicresnet": ("basicresnet14", {"width": 0.25}),
 }
+# A network of every family, and its options.
+SMALL = dict(
+    CHOSEN.get(family, (f"{family}{known.depths[0]}", {"width": 0.5})) for family, known in networks.families().items()
+)
 
 
 def randomised(name: str, seed: int = 0, **options: float) -> Network:

@@ -207,7 +207,10 @@ def test_settings_keep_every_digit(seed, lr, milestones, p, lam):
         ({"scratch": {"ratio": [0.5]}}, "scratch.ratio: unknown key 'ratio': did you mean 'ratios'?"),
         ({"compensated": True}, "unknown key 'compensated': did you mean 'compensate'?"),
         ({"datasets": {"digits": {"size": 9}}}, "digits.size: unknown key 'size': did you mean 'image_size'?"),
-        ({"networks": {"vgg11": {"widht": 1}}}, "vgg11.widht: unknown key 'widht': did you mean 'width'?"),
+        (
+            {"networks": {"vgg11": {"widht": 1}}, **PLAIN},
+            "unknown key of networks.vgg11 'widht': did you mean 'width'?",
+        ),
         (
             {"networks": {"vgg11": {"schedule": {"epoch": 3}}}, **PLAIN},
             "schedule of digits, vgg11: epoch: unknown key 'epoch': did you mean 'epochs'?",
@@ -301,7 +304,7 @@ def test_a_missing_file_is_refused(tmp_path):
         ({"method": {}}, "run: methods: {} has no name"),
         ({"method": {"name": "l11"}}, "run: unknown method 'l11': did you mean 'l1'?"),
         ({"architecture": {}}, "run: unknown network ''"),
-        ({"architecture": {"name": "vgg11", "num_classes": 3}}, "run: unknown key of architecture 'num_classes'"),
+        ({"architecture": {"name": "vgg11", "num_classes": 3}}, "run: unknown option of vgg networks 'num_classes'"),
         ({"sched": {}}, "run: sched: unknown key 'sched': did you mean 'schedule'?"),
         ({"schedule": {"epochs": 0}}, "run: schedule.epochs: "),
         ({"seed": -1}, "run: seed: "),

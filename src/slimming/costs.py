@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,19 +17,6 @@ from slimming import networks, sources
 from slimming.stages.table import UNTRAINED
 from slimming.study import Run, Study
 
-# Parameters and MACs at width 1 for 32x32x3 images and ten classes, as measure.cost counts them. ResNets grow linearly
-# with depth and DenseNets quadratically, so two and three of them give all.
-SIZES = {
-    "vgg": {
-        11: (9_228_362, 152_769_536),
-        13: (9_413_066, 228_267_008),
-        16: (14_724_042, 313_201_664),
-        19: (20_035_018, 398_136_320),
-    },
-    "densenet": {10: (45_178, 15_050_688), 40: (1_059_298, 282_917_328), 100: (7_083_538, 1_816_743_408)},
-    "resnet": {11: (126_746, 20_367_872), 164: (1_703_258, 247_646_720)},
-}
-GROWTH = 12  # DenseNet's, where a study names none
 LONGEST = 24 * 60  # minutes that nearly every cluster grants; a longer training goes on in the next job
 SPEEDS = Path(__file__).with_name("speeds.csv")
 
@@ -44,19 +31,36 @@ class Speed(NamedTuple):
 
 
 def size(run: Run) -> tuple[float, float]:
-    """Parameters, and MACs for one image, of the run's dense network."""
-    family, depth = networks.parse(run.architecture["name"])
-    parameters, macs = SIZES[family].get(depth) or _through(SIZES[family], depth)
-    scale = run.architecture.get("width", 1) ** 2
-    scale *= (run.architecture.get("growth", GROWTH) / GROWTH) ** 2 if family == "densenet" else 1
+    """Parameters, and MACs for one image, of the run's dense network.
+
+    Numbers of channels count squared: the width, and those that are options of the family.
+    """
+    name = run.architecture["name"]
+    family, depth = networks.parse(name)
+    known = networks.families()[family]
+    parameters, macs = known.sizes.get(depth) or (_through(known.sizes, depth) if known.sizes else _counted(name))
+    defaults = {"width": 1, **known.options}
+    for option, value in run.architecture.items():
+        if option != "name" and not isinstance(value, str):
+            scale = (value / defaults[option]) ** 2
+            parameters, macs = parameters * scale, macs * scale
     pixels = run.image_size or sources.get(run.dataset).image_size
-    return parameters * scale, macs * scale * (pixels / 32) ** 2
+    return parameters, macs * (pixels / 32) ** 2
 
 
-def _through(known: dict[int, tuple[int, int]], depth: int) -> tuple[float, ...]:
+def _through(known: Mapping[int, tuple[int, int]], depth: int) -> tuple[float, ...]:
     """The polynomial through `known`, at `depth` (Lagrange)."""
     weights = {here: math.prod((depth - there) / (here - there) for there in known if there != here) for here in known}
     return tuple(sum(weights[here] * known[here][part] for here in known) for part in (0, 1))
+
+
+@cache
+def _counted(name: str) -> tuple[int, int]:
+    """Parameters and MACs of a network whose family does not say them: counted, which loads torch."""
+    from slimming.measuring import cost
+
+    found = cost.count(networks.build(name), (3, 32, 32))
+    return found["parameters"], found["macs"]
 
 
 @cache

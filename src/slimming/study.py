@@ -51,9 +51,12 @@ class Dataset(Model):
 
 
 class Network(Model):
+    """What it says besides are options of the architecture's family: `growth` of DenseNet, say."""
+
+    model_config = ConfigDict(extra="allow")
+
     build: str | None = Field(None, description="architecture, where the entry's name is not one")
     width: float = Field(1.0, gt=0, description="multiplies every channel count")
-    growth: int | None = Field(None, ge=1, description="DenseNet: features a layer appends")
     schedule: dict[str, Any] = Field({}, description="differs from the study's schedule in these keys")
 
 
@@ -91,9 +94,8 @@ class Run(Machine):
     @model_validator(mode="after")
     def _known(self) -> Run:
         _refuse(sources.SOURCES, "data set", self.dataset)
-        networks.parse(self.architecture.get("name", ""))
-        for key in self.architecture:
-            _refuse(("name", "width", "growth"), "key of architecture", key)
+        options = {key: value for key, value in self.architecture.items() if key not in ("name", "width")}
+        networks.check(self.architecture.get("name", ""), options)
         _get_method(self.method)
         return self
 
@@ -200,9 +202,11 @@ class Study(Machine):
 
     def _run(self, dataset: str, network: str, method: Mapping, seed: int) -> Run:
         settings = self.networks[network]
-        architecture = {"name": settings.build or network, "width": settings.width}
-        if settings.growth is not None:
-            architecture["growth"] = settings.growth
+        options = settings.model_extra or {}
+        architecture = {"name": settings.build or network, "width": settings.width, **options}
+        family, _ = networks.parse(architecture["name"])
+        for key in options:
+            _refuse([*Network.model_fields, *networks.families()[family].options], f"key of networks.{network}", key)
         given = {key: value for key, value in method.items() if key != "label"}
         if methods.takes(_name(given), "lam"):
             given = {"lam": self.lam} | given

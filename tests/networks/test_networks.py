@@ -11,8 +11,12 @@ from examples import SMALL
 from slimming import networks
 from slimming.errors import InputError
 from slimming.measuring import cost
+from slimming.networks import basicresnet
 
 FULL = {  # parameters, conv+FC MACs at 32x32, prunable channels, for 10 classes
+    "basicresnet20": (269_722, 40_551_040, 336),
+    "basicresnet56": (853_018, 125_485_696, 1_008),
+    "basicresnet110": (1_727_962, 252_887_680, 2_016),
     "vgg19": (20_035_018, 398_136_320, 5_504),
     "densenet40": (1_059_298, 282_917_328, 9_360),
     "resnet164": (1_703_258, 247_646_720, 12_112),
@@ -28,6 +32,10 @@ HUNDRED = {  # parameters, MACs for 100 classes
 def test_counts_hold_to_the_unit(name):
     found = cost.count(networks.build(name), (3, 32, 32))
     assert (found["parameters"], found["macs"], found["channels"]) == FULL[name]
+
+
+@pytest.mark.parametrize("name", HUNDRED)
+def test_counts_of_a_hundred_classes_hold_to_the_unit(name):
     found = cost.count(networks.build(name, num_classes=100), (3, 32, 32))
     assert (found["parameters"], found["macs"]) == HUNDRED[name]
 
@@ -49,6 +57,44 @@ def test_every_batchnorm_is_a_site(name, norms):
     found = {path for path, module in net.named_modules() if isinstance(module, torch.nn.BatchNorm2d)}
     assert set(networks.prunable(net)) == found
     assert len(found) == norms
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_basic_blocks_are_pruned_inside(shortcut):
+    """The BatchNorms that write to the residual stream are no sites: it keeps its width."""
+    net = networks.build("basicresnet20", width=0.25, shortcut=shortcut)
+    assert list(networks.prunable(net)) == [
+        f"blocks.stage{stage}_{index}.norm1" for stage in (1, 2, 3) for index in (1, 2, 3)
+    ]
+
+
+def test_shortcut_a_has_no_parameters_and_b_projects():
+    """He et al. (2016), section 3.3; B's 1x1 convolutions and BatchNorms at the two changes of width."""
+    first, second = (sum(p.numel() for p in networks.build("basicresnet20", shortcut=s).parameters()) for s in "AB")
+    assert second - first == 16 * 32 + 32 * 64 + 2 * (32 + 64)
+    images = torch.randn(2, 4, 9, 9)
+    padded = basicresnet.Padding(6, 2)(images)
+    assert torch.equal(padded[:, :4], images[:, :, ::2, ::2])
+    assert padded.shape == (2, 6, 5, 5)
+    assert not padded[:, 4:].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"shortcut": "C"}, "unknown shortcut of basicresnet20 'C'"),
+        ({"growth": 4}, "unknown option of basicresnet networks 'growth'"),
+    ],
+)
+def test_an_option_that_is_not_one_is_refused(options, complaint):
+    with pytest.raises(InputError, match=complaint):
+        networks.build("basicresnet20", **options)
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.5, True, "12"])
+def test_a_number_of_channels_is_one_or_more(value):
+    with pytest.raises(InputError, match="growth of densenet10 is a number of channels"):
+        networks.build("densenet10", growth=value)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -109,6 +155,7 @@ def test_width_scales_every_layer_and_leaves_at_least_one_channel(width, growth)
         ("densenet", "densenet40"),
         ("vgg", "vgg19"),
         ("alexnet", "vgg19"),
+        ("basicresnet21", "basicresnet20 or basicresnet26"),
     ],
 )
 def test_unknown_network_names_the_nearest(name, hint):

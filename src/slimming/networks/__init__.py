@@ -1,4 +1,4 @@
-"""The networks that are pruned. A family is one module here and one line in FAMILIES; torch loads when one is built.
+"""The networks that are pruned. A family is one module here, found by itself; torch loads when a network is built.
 
 net = build("vgg19", num_classes=10, width=1.0, in_channels=3)
 prunable(net)        # {site: BatchNorm2d}, in the order of the forward pass
@@ -7,10 +7,13 @@ from_spec(net.spec)  # the same architecture with fresh weights, pruned or not
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from slimming.errors import InputError, unknown
 
@@ -19,31 +22,83 @@ if TYPE_CHECKING:
 
     from slimming.networks.base import Network
 
-# family -> the depths it exists in: VGG by table, DenseNet 3n + 4, pre-activation bottleneck ResNet 9n + 2
-FAMILIES: Mapping[str, Sequence[int]] = {
-    "vgg": (11, 13, 16, 19),
-    "densenet": range(7, 1000, 3),
-    "resnet": range(11, 2000, 9),
-}
+NAMED = ("vgg19", "densenet40", "resnet164")  # examples for who mistypes a name
+
+
+class Family(NamedTuple):
+    """What a family's module says of itself in literal constants.
+
+    depths    DEPTHS: those it exists in
+    options   OPTIONS: {option: its default, a positive number of channels; or a list of choices, the default first}
+    sizes     SIZES: {depth: parameters and MACs} at width 1, by default options, for 32x32x3 images and ten classes, of
+              so many depths that the others follow by a polynomial in the depth
+    """
+
+    depths: Sequence[int]
+    options: Mapping[str, int | list[str]]
+    sizes: Mapping[int, tuple[int, int]]
+
+
+@functools.cache
+def families() -> Mapping[str, Family]:
+    """{name: family} of the modules beside this one that say DEPTHS: their text is read, as running it loads torch."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        said = {
+            node.targets[0].id: node.value
+            for node in ast.parse(file.read_bytes()).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        if "DEPTHS" in said:
+            options, sizes = (ast.literal_eval(said[name]) if name in said else {} for name in ("OPTIONS", "SIZES"))
+            found[file.stem] = Family(_sequence(said["DEPTHS"]), options, sizes)
+    return found
+
+
+def _sequence(node: ast.expr) -> Sequence[int]:
+    """The value of `range(...)` or of a literal."""
+    return range(*map(ast.literal_eval, node.args)) if isinstance(node, ast.Call) else [*ast.literal_eval(node)]
 
 
 def parse(name: str) -> tuple[str, int]:
     """Family and depth of a network's name: "vgg19" -> ("vgg", 19). InputError if there is no such network."""
-    match = re.fullmatch(r"([a-z]+)(\d+)", str(name))
-    if match is None or match[1] not in FAMILIES:
-        raise unknown("network", name, ["vgg19", "densenet40", "resnet164"])
+    match = re.fullmatch(r"([a-z_]+)(\d+)", str(name))
+    if match is None or match[1] not in families():
+        raise unknown(
+            "network", name, [*NAMED, *(f"{family}{known.depths[0]}" for family, known in families().items())]
+        )
     family, depth = match[1], int(match[2])
-    if depth not in FAMILIES[family]:
-        near = sorted(FAMILIES[family], key=lambda known: (abs(known - depth), known))[:2]
+    depths = families()[family].depths
+    if depth not in depths:
+        near = sorted(depths, key=lambda known: (abs(known - depth), known))[:2]
         names = " or ".join(f"{family}{depth}" for depth in sorted(near))
         raise InputError(f"unknown network {name!r}: {family} has no depth {depth}; did you mean {names}?")
     return family, depth
 
 
-def build(name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3, **options: int) -> Network:
+def check(name: str, options: Mapping[str, int | str]) -> None:
+    """InputError for a network that there is not, an option that it does not take, and a value that the option has not.
+
+    True is no number of channels.
+    """
+    family, _ = parse(name)
+    known = families()[family].options
+    for option, value in options.items():
+        if option not in known:
+            raise unknown(f"option of {family} networks", option, known)
+        choices = known[option]
+        if isinstance(choices, list):
+            if value not in choices:
+                raise unknown(f"{option} of {name}", value, choices)
+        elif type(value) is not int or value < 1:
+            raise InputError(f"{option} of {name} is a number of channels, 1 or more, not {value!r}")
+
+
+def build(name: str, num_classes: int = 10, width: float = 1.0, in_channels: int = 3, **options: int | str) -> Network:
     """A dense network, initialised from torch's global generator as in the paper's code (networks.base.initialise).
 
-    `width` multiplies every channel count (at least 1 remains). `options`: `growth` for DenseNet (default 12).
+    `width` multiplies every channel count (at least 1 remains). `options` are the family's: `growth` of DenseNet
+    (default 12), `shortcut` of basicresnet ("A" or "B").
     """
     spec = {"name": name, "num_classes": num_classes, "width": width, "in_channels": in_channels}
     return from_spec(spec | {"options": options, "channels": {}})
@@ -55,13 +110,11 @@ def from_spec(spec: Mapping) -> Network:
     `spec["channels"]` gives the channels of the sites that do not have their full count, `spec["biases"]` (absent for
     none) the convolutions that have a bias, `spec["forms"]` (absent for none) those that have another form.
     """
+    check(spec["name"], spec["options"])
     family, depth = parse(spec["name"])
     module = importlib.import_module(f"slimming.networks.{family}")
     arguments = {key: spec[key] for key in ("num_classes", "width", "in_channels", "channels")}
-    try:
-        net = module.build(depth, **arguments, **spec["options"])
-    except TypeError as error:
-        raise InputError(f"network {spec['name']}: wrong options {dict(spec['options'])} ({error})") from error
+    net = module.build(depth, **arguments, **spec["options"])
     net.add_biases(spec.get("biases", ()))
     net.spec = {**spec, "options": dict(spec["options"]), "channels": dict(spec["channels"])}
     if "forms" in spec:

@@ -1,6 +1,6 @@
 """What a prunable network is made of: sites, the gather before a shared BatchNorm, and the paper's initialisation.
 
-Not for surgery: pruning.py removes channels from any network that declares its sites.
+Not for surgery: pruning removes channels from any network that declares its sites.
 """
 
 from __future__ import annotations
@@ -78,6 +78,11 @@ def select(kept: int, channels: int) -> nn.Module:
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A bias-free convolution that keeps the image's size at stride 1."""
     return Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+def shift(norm: nn.BatchNorm2d) -> Tensor:
+    """A BatchNorm's output for the input 0 in evaluation mode: beta - gamma mu / sqrt(var + eps), (C,)."""
+    return norm.bias - norm.weight * norm.running_mean * torch.rsqrt(norm.running_var + norm.eps)
 
 
 def initialise(net: nn.Module, linear_std: float | None = None) -> None:

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from slimming.networks.base import Network, Site, conv, initialise, scaled, select
 from slimming.networks.kernels import norm_relu
 
+DEPTHS = range(7, 1000, 3)
+OPTIONS = {"growth": 12}
+SIZES = {10: (45_178, 15_050_688), 40: (1_059_298, 282_917_328), 100: (7_083_538, 1_816_743_408)}
+
 
 class Layer(nn.Module):
     """Select, BatchNorm, ReLU, convolution: a dense layer (3x3) appends, a transition (1x1) halves the image."""

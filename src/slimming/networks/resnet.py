@@ -11,9 +11,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from slimming.networks.base import Network, Site, conv, initialise, scaled, select
+from slimming.networks.base import Network, Site, conv, initialise, scaled, select, shift
 from slimming.networks.kernels import norm_relu
 
+DEPTHS = range(11, 2000, 9)
+SIZES = {11: (126_746, 20_367_872), 164: (1_703_258, 247_646_720)}
 PLANES, EXPANSION = (16, 32, 64), 4
 
 
@@ -71,13 +73,8 @@ class Block(nn.Module):
         if len(third) == 0:
             return None
         if len(second):
-            return torch.relu(_shift(self.norm2))[second]
-        return self.conv3.weight[:, third, 0, 0] @ torch.relu(_shift(self.norm3))[third]
-
-
-def _shift(norm: nn.BatchNorm2d) -> Tensor:
-    """A BatchNorm's output for the input 0 in evaluation mode: beta - gamma mu / sqrt(var + eps), (C,)."""
-    return norm.bias - norm.weight * norm.running_mean * torch.rsqrt(norm.running_var + norm.eps)
+            return torch.relu(shift(self.norm2))[second]
+        return self.conv3.weight[:, third, 0, 0] @ torch.relu(shift(self.norm3))[third]
 
 
 class ResNet(Network):

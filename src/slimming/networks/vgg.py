@@ -11,7 +11,13 @@ from slimming.networks.base import Network, Site, conv, initialise, scaled
 from slimming.networks.kernels import norm_relu
 
 WIDTHS = (64, 128, 256, 512, 512)
-LAYERS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions by stage
+SIZES = {
+    11: (9_228_362, 152_769_536),
+    13: (9_413_066, 228_267_008),
+    16: (14_724_042, 313_201_664),
+    19: (20_035_018, 398_136_320),
+}
 
 
 class Layer(nn.Module):
@@ -54,7 +60,7 @@ class VGG(Network):
 
 def build(depth: int, num_classes: int, width: float, in_channels: int, channels: Mapping[str, int]) -> VGG:
     stages, place = [], 0
-    for count, dense in zip(LAYERS[depth], WIDTHS, strict=True):
+    for count, dense in zip(DEPTHS[depth], WIDTHS, strict=True):
         names = [f"features.{place + layer}.norm" for layer in range(count)]
         stages.append([channels.get(name, scaled(dense, width)) for name in names])
         place += count + 1  # the pooling after the stage takes a place too

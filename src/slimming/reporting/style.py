@@ -54,7 +54,14 @@ KNOWN = {"lp": ("0.5", "0.75"), "tl1": ("1", "0.5", "10")} | dict.fromkeys(
     ("mcp", "scad"), ("5000", "10000", "15000", "50000", "100000", "150000", "200", "1000", "500")
 )
 
-PROPER = {"vgg": "VGG", "densenet": "DenseNet", "resnet": "ResNet", "cifar": "CIFAR", "svhn": "SVHN"}
+PROPER = {
+    "vgg": "VGG",
+    "densenet": "DenseNet",
+    "resnet": "ResNet",
+    "basicresnet": "BasicResNet",
+    "cifar": "CIFAR",
+    "svhn": "SVHN",
+}
 
 GREY = "#595959"
 MATPLOTLIB = {
