@@ -78,6 +78,24 @@ def test_the_grid_is_expanded_in_the_order_of_the_file(tiny):
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "shared"),
+    [
+        (["none", "l1"], {}),
+        (["random"], {}),
+        (["l1", "none", "random"], {"random": "none"}),
+        (["random", "none"], {"random": "none"}),
+    ],
+)
+def test_runs_that_would_train_the_same_network_share_that_of_the_one_which_is_named_so(names, shared):
+    asked = study.parse(
+        changed(methods=names, seeds=[3, 1], networks={"vgg11": None}, datasets={"digits": None}, lam=1e-4), "x"
+    )
+    cells = [f"digits/vgg11/{{}}/seed{seed}" for seed in (3, 1)]
+    found = {slug: other.slug for slug, other in asked.shared().items()}
+    assert found == {cell.format(ours): cell.format(theirs) for cell in cells for ours, theirs in shared.items()}
+
+
 def test_every_checkpoint_of_a_run_is_listed(tiny):
     assert tiny.steps() == [("trained", 0), ("pruned", 0.5), ("pruned", 0), ("pruned", 0.25), ("finetuned", 0.25)]
 

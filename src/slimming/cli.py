@@ -20,9 +20,13 @@ def prepare(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     from slimming import study
-    from slimming.stages.train import train
+    from slimming.stages.train import share, train
 
-    train(study.parse_run(options.run), options.data, options.checkpoints)
+    run = study.parse_run(options.run)
+    if options.trained:
+        share(run, options.trained, options.checkpoints)
+    else:
+        train(run, options.data, options.checkpoints)
 
 
 def prune(options: argparse.Namespace) -> None:
@@ -211,6 +215,7 @@ def parser() -> Parser:
 
     added = stage(train, "train one run from scratch")
     added.add_argument("run", metavar="RUN", help='the run as JSON, as in a record\'s "run"')
+    added.add_argument("trained", type=Path, nargs="?", help="another run's network, where both are trained alike")
     files(added)
 
     added = stage(prune, "prune a trained network at several ratios")

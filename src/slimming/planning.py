@@ -100,6 +100,7 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
     def training(run: Run, epochs: int) -> float:
         return costs.training_seconds(run, epochs, study.device if measured else "cpu", known) or 0.0
 
+    shared = study.shared()
     for run in study.runs():
         # Every network is tested once more when it is measured, as a training is in every epoch.
         images = sources.get(run.dataset).images
@@ -108,7 +109,9 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
         for rule in table.RULES:
             trained = [stage for stage in table.made_by(rule) if stage.trains]
             for stage in trained:
-                seconds[rule] += [START + training(run, study.epochs(stage, run))] * counts[stage.name]
+                taken = run.slug in shared and not stage.parent  # from another run
+                took = 0.0 if taken else training(run, study.epochs(stage, run))
+                seconds[rule] += [START + took] * counts[stage.name]
             if not trained:  # one job for all ratios
                 seconds[rule].append(START)
     gpus = int(study.device == "cuda")

@@ -20,7 +20,7 @@ leaves its draft, all but "measured" and "factors", beside the checkpoint; the s
     data        sha256 of the prepared data that the training saw (absent where there were no epochs)
     warnings    what the user should know, one line each
     checkpoint  path and sha256 of the file the figures belong to
-    parent      sha256 of the checkpoint it was made from (null for "trained")
+    parent      sha256 of the checkpoint it was made from (null for "trained", unless another run trained the network)
     provenance  command, commit, versions, machine, device, threads, started (UTC)
 """
 

@@ -182,6 +182,16 @@ class Study(Machine):
         grid = itertools.product(self.datasets, self.networks, self.methods, self.seeds)
         return [self._run(*cell) for cell in grid]
 
+    def shared(self) -> dict[str, Run]:
+        """{slug of a run: another run whose trained network it takes, because it would train the same}."""
+        first: dict[tuple, Run] = {}
+        found = {}
+        runs = [(run, _get_method(run.method)) for run in self.runs()]
+        for run, method in sorted(runs, key=lambda pair: pair[1].training() != pair[1]):
+            rest = run.model_dump_json(exclude={"method", "method_slug"})
+            found[run.slug] = first.setdefault((rest, method.training()), run)
+        return {slug: other for slug, other in found.items() if other.slug != slug}
+
     def steps(self) -> list[tuple[str, float]]:
         """(stage, ratio) of every checkpoint that a run makes, in the order of stages.table."""
         return [(stage.name, ratio) for stage in STAGES.values() for ratio in self._ratios(stage)]

@@ -209,11 +209,44 @@ def test_fine_tuning_sees_other_orders_of_the_images_than_the_training(again, mo
         return batches(dataset, batch_size, seed, epoch, first)
 
     monkeypatch.setattr(data, "batches", watched)
+    for state in again.checkpoints.glob("*.resume"):  # or trainings that have saved one go on from there
+        state.unlink()
     assert cli.main(again.train()) == 0
     assert cli.main(again.finetune()) == 0
     assert epochs == [(1, 0), (1, 1), (1, 2), (1, 3)]
     assert cli.main(again.scratch()) == 0
     assert epochs[4:] == epochs[:2]
+
+
+def test_a_network_trained_alike_is_taken_over_with_its_history(made, tmp_path):
+    """Random pruning compresses the network that plain training leaves: the same, but for what is said of the run."""
+    plain, random = (Work(tmp_path, made.prepared, methods=[name]) for name in ("none", "random"))
+    assert cli.main(plain.train()) == 0
+    taken = random.train()
+    taken.insert(2, str(plain.checkpoints / "trained.safetensors"))
+    assert cli.main(taken) == 0
+    assert cli.main(random.prune()) == 0
+    assert cli.main(random.measure("trained", "pruned-0.5")) == 0
+    ours, theirs = random.draft("trained"), plain.draft("trained")
+    assert ours["run"]["method_slug"] == "random"
+    assert ours["parent"] == theirs["checkpoint"]["sha256"]
+    assert all(ours[key] == theirs[key] for key in ("history", "training", "data", "layers", "warnings"))
+    assert random.record("trained")["factors"]
+    alone = Work(tmp_path / "alone", made.prepared, methods=["random"])
+    assert cli.main(alone.train()) == 0
+    nets = [checkpoints.load(work.checkpoints / "trained.safetensors")[0] for work in (plain, random, alone)]
+    for key, value in nets[0].state_dict().items():
+        assert all(torch.equal(value, net.state_dict()[key]) for net in nets)
+
+
+@pytest.mark.parametrize("keys", [{"methods": ["l1"]}, {"methods": ["random"], "schedule": {"epochs": 3}}])
+def test_a_network_trained_otherwise_is_not_taken(made, keys, tmp_path, capsys):
+    other = Work(tmp_path, made.prepared, **keys)
+    taken = other.train()
+    taken.insert(2, str(made.checkpoints / "trained.safetensors"))
+    assert cli.main(taken) == 2
+    assert "which is trained otherwise" in capsys.readouterr().err
+    assert not other.files()
 
 
 def test_networks_of_every_stage_are_timed_in_the_same_memory_format(again, monkeypatch):

@@ -94,6 +94,17 @@ def test_reworded_reformatted_and_moved_code_reruns_nothing(again):
     assert "Nothing to be done" in again.snakemake("--dry-run")
 
 
+def test_what_would_train_the_same_network_takes_it(again, downstream):
+    again.edit(STUDY, "methods: [none, l1,", "methods: [none, random,")
+    assert again.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, "measure": 1, **downstream}
+    again.snakemake("records")
+    trained = [
+        json.loads((again.root / f"results/tiny/checkpoints/digits/vgg11/{name}/seed1/trained.json").read_text())
+        for name in ("none", "random")
+    ]
+    assert trained[1]["parent"] == trained[0]["checkpoint"]["sha256"]
+
+
 def test_edited_ledger_is_collected_again_and_nothing_is_trained(again, downstream):
     again.change("src/slimming/ledger.py")
     assert again.planned() == downstream

@@ -27,6 +27,7 @@ except InputError as error:
     sys.exit(f"slimming: error: {error}")
 
 RUNS = {run.slug: run for run in STUDY.runs()}
+SHARED = STUDY.shared()
 RESULTS = f"results/{STUDY.name}"
 CHECKPOINTS = f"{RESULTS}/checkpoints"
 RECORDS = f"{RESULTS}/records"
@@ -91,6 +92,15 @@ def made(stage, ratio=0.0):
     """What a stage makes, with the wildcard {run}: a checkpoint, and the draft of its record."""
     path = f"{CHECKPOINTS}/{{run}}/{stem(stage, ratio)}"
     return {"checkpoint": f"{path}.safetensors", "draft": f"{path}.json"}
+
+
+def shared(what):
+    """The checkpoint or draft of the network that a run need not train, if there is one."""
+    return lambda wildcards: [
+        made("trained")[what].format(run=run.slug)
+        for run in [SHARED.get(wildcards.run)]
+        if run
+    ]
 
 
 KINDS = {slug: kind(run) for slug, run in RUNS.items()}

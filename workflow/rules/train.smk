@@ -1,7 +1,10 @@
-# Training: one job a run. An interrupted job's state lies beside its output and is continued.
+# Training: one job a run. An interrupted job's state lies beside its output and is continued. Where another run trains
+# the same network, the job takes that.
 rule train:
     input:
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
+        trained=shared("checkpoint"),
+        draft=shared("draft"),
     output:
         **made("trained"),
     log:
@@ -22,4 +25,4 @@ rule train:
     message:
         "train {wildcards.run}"
     shell:
-        "slimming train {params.run:q} --data {input.data} --checkpoints {params.folder} 2> {log}"
+        "slimming train {params.run:q} {input.trained} --data {input.data} --checkpoints {params.folder} 2> {log}"

@@ -1,7 +1,7 @@
 """The interface of a method: what it may do to a run, and nothing more. Every hook has a default.
 
-    train       network, prepare; at every epoch: on_epoch; at every step: before_step, [loss], add_gradient,
-                after_step; at the end: finish
+    train       training; of the method that it gives: network, prepare; at every epoch: on_epoch; at every step:
+                before_step, [loss], add_gradient, after_step; at the end: finish
     prune       scores, plan
     finetune    finetuning
 
@@ -103,6 +103,10 @@ class Method:
     def cautions(self, gamma: float) -> list[str]:
         """One line for each reason why the method cannot act from initial scaling factors of size `gamma`."""
         return []
+
+    def training(self) -> Method:
+        """The method that trains the network which this one prunes: trained once for all that start from the same."""
+        return self
 
     def network(self, net: Network) -> Network:
         """The network that is trained, made of a fresh one: with a bank of filters, say."""

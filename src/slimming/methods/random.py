@@ -20,6 +20,9 @@ class Random(Method):
 
     slug: str = "random"
 
+    def training(self) -> Method:
+        return Method()
+
     def scores(self, net: Network) -> dict[str, Tensor]:
         import torch
 

@@ -15,6 +15,7 @@ from slimming import data, networks, records, tensorfile
 from slimming.errors import InputError
 from slimming.measuring import accuracy, cost, latency
 from slimming.networks.base import Network
+from slimming.stages import table
 from slimming.stages.job import made, start
 
 FACTOR_EDGES = [round(-8 + 0.1 * step, 1) for step in range(91)]  # log10 |gamma|; smaller and larger count at the ends
@@ -48,7 +49,7 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
         measured["provenance"] = records.provenance(device=run.device, threads=run.threads)
         record = draft | {"measured": measured}
         record["checkpoint"] = draft["checkpoint"] | {"path": path.as_posix()}
-        if not header["parent"]:
+        if not table.STAGES[header["stage"]].parent:
             record["factors"] = histogram(net)
         records.write(folder / f"{path.stem}.json", record)
         print(f"{path.stem}: accuracy {measured['accuracy']:.4f}, {measured['parameters']} parameters", flush=True)

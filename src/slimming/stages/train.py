@@ -1,12 +1,13 @@
-"""Stage `train`: one run from scratch."""
+"""Stage `train`: one run from scratch, or the network that another run has trained in the same way."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from slimming import methods, networks
-from slimming.stages.job import Job, seeded, start
+from slimming import methods, networks, records, tensorfile
+from slimming.errors import InputError
+from slimming.stages.job import Job, made, seeded, start
 from slimming.study import Run
 
 
@@ -14,7 +15,7 @@ def train(run: Run, prepared: str | os.PathLike, folder: Path) -> None:
     """Train one run from scratch: writes trained.safetensors and its draft into `folder`."""
     job = Job(run, folder, "trained")
     dataset = start(run, prepared)
-    method = methods.get(**run.method)
+    method = methods.get(**run.method).training()
     with seeded(run):
         channels = dataset.train_images.shape[1]
         net = method.network(networks.build(num_classes=len(dataset.classes), in_channels=channels, **run.architecture))
@@ -29,3 +30,18 @@ def train(run: Run, prepared: str | os.PathLike, folder: Path) -> None:
     with job.alone():
         outcome = job.train(net, dataset, method, run.schedule.epochs, first=0, prepared=prepared)
         job.finish(net, layers, warnings=warnings, **outcome)
+
+
+def share(run: Run, checkpoint: str | os.PathLike, folder: Path) -> None:
+    """Take over the network in `checkpoint`, trained in another run: writes what `train` writes, with its history.
+
+    Raises InputError for a network that this run would have trained otherwise.
+    """
+    net, other, header = made(checkpoint, "trained")
+    ours, theirs = (methods.get(**some.method).training() for some in (run, other))
+    same = other.model_copy(update={"method": run.method, "method_slug": run.method_slug})
+    if ours != theirs or same != run:
+        raise InputError(f"{checkpoint}: of the run {other.slug}, which is trained otherwise than {run.slug}")
+    draft = records.read(Path(checkpoint).with_suffix(".json"))
+    outcome = {key: draft[key] for key in ("history", "training", "data", "warnings")}
+    Job(run, folder, "trained", parent=tensorfile.sha256(checkpoint)).finish(net, header["layers"], **outcome)

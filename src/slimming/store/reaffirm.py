@@ -62,7 +62,7 @@ def reaffirm(
     alike = machines.alike(folder)
     drawn = sample.draw([job for job in jobs if job.changed or job.run in measured or not changed], count, seed)
     if epochs and not (touched and not alike):
-        drawn = [job for job in drawn if job.planned.rule == "train"]  # the others need whole trainings
+        drawn = [job for job in drawn if job.trains]  # the others need whole trainings
     if not drawn:
         raise InputError(f"{config}: no stored job{' whose code has changed' if changed else ''} to compute again")
     if touched:

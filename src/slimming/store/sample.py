@@ -40,6 +40,11 @@ class Job(NamedTuple):
         return self.planned.rule == "measure"
 
     @property
+    def trains(self) -> bool:
+        """Whether it trains a network, and does not take over that of another run."""
+        return self.planned.rule == "train" and not any(name.startswith("results/") for name in self.record["input"])
+
+    @property
     def name(self) -> str:
         return " ".join([self.planned.rule, *self.planned.wildcards.values()])
 
