@@ -11,7 +11,7 @@ CHOSEN = {
     "vgg": ("vgg11", {"width": 0.125}),
     "densenet": ("densenet13", {"width": 0.5}),
     "resnet": ("resnet20", {"width": 0.25}),
-    "basicresnet": ("basicresnet14", {"width": 0.25}),
+    "basicresnet": ("basicresnet14", {"width": 0.5}),
 }
 # A network of every family, and its options.
 SMALL = dict(
