@@ -25,6 +25,8 @@ METHODS = {
 SITES = {"vgg19": 16, "densenet16": 13, "resnet20": 19, "resnet164": 19}
 RATIOS = (0.2, 0.4, 0.6, 0.8)
 FINETUNED = (0.4, 0.8)
+READER = {"form": None, "rank": None, "kernels": 64, "kernels_nonzero": 60}
+PLANNED = [stage.name for stage in table.made_by("prune")]
 EPOCHS = 15
 CLASSES = 10
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -78,6 +80,8 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
     share = channels / sum(layer["channels"] for layer in layers)
     dense = {"vgg19": 320_000, "densenet16": 21_000}.get(network, 45_000)
     epochs = 0 if stage in table.UNTRAINED else EPOCHS
+    parameters, macs = int(dense * share**1.8) + 500, int(60 * dense * share**1.6) + 5000
+    planned = {"ratio_of": "channels", "round_to": 1, "seconds": 0.02, "passes": 0.0}
     return {
         "schema": records.SCHEMA,
         "study": study,
@@ -103,15 +107,21 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
         },
         "measured": {
             "accuracy": accuracy,
+            "accuracy_top5": (1 + accuracy) / 2,
             "accuracy_best": min(1.0, accuracy + 0.004) if epochs else None,
             "accuracy_per_class": np.clip(accuracy + rng.normal(0, 0.02, CLASSES), 0, 1).tolist(),
             "loss": 2.4 * (1 - accuracy) + 0.05,
-            "parameters": int(dense * share**1.8) + 500,
-            "nonzero": int(dense * share**1.8) + 490,
-            "macs": int(60 * dense * share**1.6) + 5000,
+            "parameters": parameters,
+            "nonzero": parameters - 10,
+            "macs": macs,
+            "macs_nonzero": macs,
+            "compression_ratio": (dense + 500) / (parameters - 10),
+            "speedup": (60 * dense + 5000) / macs,
             "bytes": 4 * int(dense * share**1.8) + 9000,
             "channels": channels,
+            "ratio_of": None if stage == "trained" else "channels",
             "ratio_reached": 1 - share,
+            "readers": {layer["site"]: READER for layer in layers},
             "latency_ms": {
                 batch: {"median": m, "q25": 0.96 * m, "q75": 1.07 * m, "repeats": 200}
                 for batch, m in (
@@ -123,6 +133,7 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
         "history": _history(epochs, accuracy, rng) if epochs else {},
         "layers": layers,
         **({"factors": _factors(method, rng)} if stage == "trained" else {}),
+        **({"compression": planned} if stage in PLANNED else {}),
         **({"training": {"epochs": epochs, "seconds": float(rng.uniform(5, 9))}} if epochs else {}),
         "warnings": [f"{method} with lam=0.0001 cannot act_here: 50% & more"] if method == "mcp-500" else [],
         "checkpoint": {"path": f"results/{study}/checkpoints/{digest[:8]}.safetensors", "sha256": digest},

@@ -19,8 +19,9 @@ from slimming.schema import TABLES
 from slimming.stages.table import LATER
 
 COLUMNS = (
-    "dataset,network,method,seed,ratio,stage,accuracy,accuracy_best,loss,parameters,nonzero,macs,bytes,channels,"
-    "ratio_reached,latency_ms,epochs,seconds,device,threads,checkpoint_sha256,record"
+    "dataset,network,method,seed,ratio,stage,accuracy,accuracy_top5,accuracy_best,loss,parameters,nonzero,macs,"
+    "macs_nonzero,compression_ratio,speedup,bytes,channels,ratio_of,ratio_reached,compression_seconds,"
+    "compression_passes,latency_ms,epochs,seconds,device,threads,checkpoint_sha256,record"
 )
 KEY = ("dataset", "network", "method", "seed", "ratio", "stage")
 METHODS = ("l1", "lp-0.5", "mcp-500")
@@ -82,8 +83,12 @@ def test_a_row_says_what_its_record_says(made):
     for row in lines(made[1] / "ledger.csv"):
         record = json.loads(Path(row["record"]).read_text())
         measured, training = record["measured"], record.get("training", {})
-        for name in COLUMNS.partition("stage,")[2].partition(",latency")[0].split(","):
+        for name in set(COLUMNS.split(",")) & measured.keys() - {"ratio_of", "latency_ms"}:
             assert (float(row[name]) if row[name] else None) == measured[name]
+        assert (row["ratio_of"] or None) == measured["ratio_of"]
+        for name, value in record.get("compression", {"seconds": None, "passes": None}).items():
+            column = f"compression_{name}"
+            assert column not in row or (float(row[column]) if row[column] else None) == value
         assert float(row["latency_ms"]) == measured["latency_ms"]["1"]["median"]
         assert (int(row["epochs"]) if row["epochs"] else None) == training.get("epochs")
         assert (float(row["seconds"]) if row["seconds"] else None) == training.get("seconds")

@@ -12,6 +12,7 @@ from examples import SMALL, randomised
 from slimming import checkpoints, data, methods, networks, pruning
 from slimming.errors import InputError
 from slimming.measuring import accuracy, cost, latency
+from slimming.networks import forms
 from slimming.stages import measure
 
 
@@ -48,6 +49,29 @@ def test_accuracy_and_loss_agree_with_a_case_worked_out_by_hand(batch, monkeypat
     assert found["accuracy"] == 3 / 5
     assert found["accuracy_per_class"] == [2 / 3, 1 / 2, None]
     assert found["loss"] == pytest.approx((log(2) + log(5) + log(8) + log(2) + log(3 / 2)) / 5, rel=1e-6)
+
+
+def test_top_five_counts_images_whose_class_is_among_the_five_likeliest():
+    odds = [[6.0, 5.0, 4.0, 3.0, 2.0, 1.0]]
+    for label, found in ((0, 1.0), (4, 1.0), (5, 0.0)):
+        dataset = labelled(torch.zeros(1, 1, 1, 1), [label], classes=6)
+        assert accuracy.evaluate(Table(odds), dataset)["accuracy_top5"] == found
+    assert accuracy.evaluate(Table([odds[0][:5]]), labelled(torch.zeros(1, 1, 1, 1), [0], 5))["accuracy_top5"] is None
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_layers_that_read_sites_say_form_ranks_and_kernels(network):
+    net = randomised(network)
+    site = net.sites[1]
+    weight = net.get_submodule(site.consumer).weight
+    weight.data[0, :2] = 0
+    found = cost.readers(net)
+    assert list(found) == list(networks.prunable(net))
+    kernels = weight.shape[0] * weight.shape[1]
+    assert found[site.norm] == {"form": None, "rank": None, "kernels": kernels, "kernels_nonzero": kernels - 2}
+    forms.write(net, {site.consumer: {"form": "tucker", "inputs": 2, "outputs": 1}})
+    written = cost.readers(net)[site.norm]
+    assert (written["form"], written["rank"], written["kernels"]) == ("tucker", "2 x 1", kernels)
 
 
 @pytest.mark.parametrize("mode", [True, False])

@@ -4,7 +4,8 @@
 
     curves.csv      loss, accuracy and learning rate of every epoch
     factors.csv     histogram of log10 |scaling factor| of every trained network
-    layers.csv      channels, and channels kept, of every prunable site of every pruned network
+    layers.csv      of every prunable site of every pruned network: channels, and channels kept; form and ranks of the
+                    layer that reads it, its kernels, and those that are not zero
     classes.csv     accuracy of every class
     latency.csv     inference time at every batch size: median and quartiles, in milliseconds
     settings.csv    settings of every data set x network x method

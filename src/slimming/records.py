@@ -9,8 +9,11 @@ leaves its draft, all but "measured" and "factors", beside the checkpoint; the s
     ratio       share of prunable channels asked to be removed (0 for "trained")
     run         the settings of the run (study.Run), enough to repeat it
     measured    stages.measure's figures (accuracies are fractions of the test set), ratio_reached (the share
-                of channels that is gone), reached (that of every count), accuracy_best, that of the best epoch (null
-                where there were no epochs), and the provenance of measuring
+                of channels that is gone), reached (that of every count), what the ratio is a share of (ratio_of; null
+                where the pruned network was not measured along with it), compression_ratio and speedup (parameters and
+                multiply-accumulates of the dense network by those that are not zero), readers (by site, how the layer
+                that reads it is written: form, rank, kernels, kernels_nonzero), accuracy_best, that of the best epoch
+                (null where there were no epochs), and the provenance of measuring
     history     per-epoch lists: loss, accuracy, test_loss, test_accuracy, lr (empty where there were no epochs)
     layers      one entry per prunable site: site, channels, kept, floored
     factors     histogram of |scaling factor|: log10 edges and counts (stage "trained" only)

@@ -26,14 +26,21 @@ SOURCES = {
     "ratio": "ratio",
     "stage": "stage",
     "accuracy": "measured.accuracy",
+    "accuracy_top5": "measured.accuracy_top5",
     "accuracy_best": "measured.accuracy_best",
     "loss": "measured.loss",
     "parameters": "measured.parameters",
     "nonzero": "measured.nonzero",
     "macs": "measured.macs",
+    "macs_nonzero": "measured.macs_nonzero",
+    "compression_ratio": "measured.compression_ratio",
+    "speedup": "measured.speedup",
     "bytes": "measured.bytes",
     "channels": "measured.channels",
+    "ratio_of": "measured.ratio_of",
     "ratio_reached": "measured.ratio_reached",
+    "compression_seconds": "compression.seconds",
+    "compression_passes": "compression.passes",
     "latency_ms": "measured.latency_ms.1.median",
     "epochs": "training.epochs",
     "seconds": "training.seconds",
@@ -70,8 +77,8 @@ def at(record: Mapping, path: str) -> Any:
     return value
 
 
-def _text(*checks: Check) -> Column:
-    return Column(str, list(checks), coerce=True)
+def _text(*checks: Check, nullable: bool = False) -> Column:
+    return Column("string" if nullable else str, list(checks), coerce=True, nullable=nullable)
 
 
 def _number(low: float, high: float = sys.float_info.max, nullable: bool = False) -> Column:
@@ -117,7 +124,7 @@ def _layers(record: Mapping) -> Iterator[dict]:
     # Before pruning every channel is there, and no later stage changes the shape.
     if record["stage"] == "pruned":
         for position, layer in enumerate(record["layers"], 1):
-            yield {"position": position} | layer
+            yield {"position": position} | layer | record["measured"].get("readers", {}).get(layer["site"], {})
 
 
 def _classes(record: Mapping) -> Iterator[dict]:
@@ -161,14 +168,21 @@ TABLES = {
         KEY,
         {
             "accuracy": _number(0, 1),
+            "accuracy_top5": _number(0, 1, nullable=True),
             "accuracy_best": _number(0, 1, nullable=True),
             "loss": _number(0, nullable=True),
             "parameters": _count(1),
             "nonzero": _count(),
             "macs": _count(1),
+            "macs_nonzero": _count(nullable=True),
+            "compression_ratio": _number(0, nullable=True),
+            "speedup": _number(0, nullable=True),
             "bytes": _count(1),
             "channels": _count(1),
+            "ratio_of": _text(nullable=True),
             "ratio_reached": _number(0, 1),
+            "compression_seconds": _number(0, nullable=True),
+            "compression_passes": _number(0, nullable=True),
             "latency_ms": _number(0, nullable=True),
             "epochs": _count(1, nullable=True),
             "seconds": _number(0, nullable=True),
@@ -204,6 +218,10 @@ TABLES = {
             "channels": _count(1),
             "kept": _count(),
             "floored": Column(bool, coerce=True),
+            "form": _text(nullable=True),
+            "rank": _text(nullable=True),
+            "kernels": _count(nullable=True),
+            "kernels_nonzero": _count(nullable=True),
         },
         _layers,
     ),

@@ -16,10 +16,12 @@ import synthetic
 from slimming import ledger
 from slimming.claims import evaluation
 from slimming.errors import InputError
-from slimming.reporting import macros
+from slimming.reporting import macros, summary
 
 Row = dict[str, str]
-SCALES = {"Accuracy": (100, 2), "Difference": (100, 2), "Gain": (100, 2), "LatencyMs": (1, 2)}
+SCALES = {"Accuracy": (100, 2), "Difference": (100, 2), "Gain": (100, 2)} | dict.fromkeys(
+    ("CompressionRatio", "Speedup", "LatencyMs"), (1, 2)
+)
 MINUS = {", minus l1": ("method", "l1"), ", minus pruned": ("stage", "pruned")}
 
 
@@ -116,7 +118,7 @@ def test_a_name_says_which_rows_it_is_about(written):
             rows = source["rows"]
             at = "" if rows["stage"] == "trained" else macros.letters("at", rows["ratio"])
             place = macros.letters(*(rows[key] for key in ("stage", "dataset", "network", "method"))) + at
-            measure = "Accuracy|Difference|Gain|Parameters|Nonzero|Macs|Bytes|LatencyMs"
+            measure = "|".join(map(macros.letters, summary.MEASURES))
             assert re.fullmatch(rf"({measure}){place}(Sd)?", name)
             assert name.endswith("Sd") == source["statistic"].startswith("sample standard deviation")
             assert name.startswith("Difference") == source["statistic"].endswith("minus l1")

@@ -34,8 +34,9 @@ def test_records_hold_what_their_documentation_says(made, stem):
     assert (record["study"], record["stage"], record["ratio"]) == ("tiny", *STEMS[stem])
     assert record["run"] == json.loads(made.run.settings())
     assert set(record["measured"]) == {
-        "accuracy", "accuracy_best", "accuracy_per_class", "bytes", "channels", "latency_ms", "loss", "macs",
-        "macs_nonzero", "nonzero", "parameters", "provenance", "ratio_reached", "reached",
+        "accuracy", "accuracy_best", "accuracy_per_class", "accuracy_top5", "bytes", "channels", "compression_ratio",
+        "latency_ms", "loss", "macs", "macs_nonzero", "nonzero", "parameters", "provenance", "ratio_of",
+        "ratio_reached", "reached", "readers", "speedup",
     }  # fmt: skip
     assert record["provenance"]["device"] == "cpu"
     assert record["provenance"]["threads"] == 1

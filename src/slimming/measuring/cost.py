@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from slimming import networks
 from slimming.networks.base import Network
+from slimming.networks.forms import Form
 
 
 def count(net: Network, image: tuple[int, int, int]) -> dict:
@@ -52,6 +53,27 @@ def layers(net: nn.Module, image: tuple[int, int, int]) -> dict[str, int]:
     with torch.no_grad():
         copied(torch.zeros(1, *image))
     return counts
+
+
+def readers(net: Network) -> dict[str, dict]:
+    """{site: how the layer that reads it is written}: form and ranks (None if plain), kernels, and those not zero.
+
+    A kernel is what the layer's dense weight has for one input and one output. A branch that is gone has no site.
+    """
+    found = {}
+    for site in net.sites:
+        layer = net.get_submodule(site.consumer)
+        written = dict(layer.settings) if isinstance(layer, Form) else {}
+        kernels = layer.dense() if written else layer.weight
+        alive = kernels.flatten(2).ne(0).any(2) if kernels.dim() > 2 else kernels.ne(0)
+        form, ranks = written.pop("form", None), " x ".join(map(str, written.values()))
+        found[site.norm] = {
+            "form": form,
+            "rank": ranks or None,
+            "kernels": alive.numel(),
+            "kernels_nonzero": int(alive.sum()),
+        }
+    return found
 
 
 def _nonzero(weight: Tensor, macs: int) -> int:

@@ -26,7 +26,9 @@ WHERE = ["dataset", "network", "method"]
 WITHIN = ("difference", "gain")  # are themselves differences within a study
 SHOWN = {name: table for name, table in tables.TABLES.items() if table.measure not in WITHIN}
 SAME = "same"
-UNITS = {"accuracy": "percentage points"}  # of differences; all others are in per cent of the first study
+UNITS = dict.fromkeys(
+    ("accuracy", "accuracy_top5"), "percentage points"
+)  # of differences; all others are in per cent of the first study
 
 
 def compare(first: str | os.PathLike, second: str | os.PathLike) -> pd.DataFrame:

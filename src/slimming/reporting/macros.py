@@ -28,7 +28,9 @@ from slimming.reporting.tex import Macro, letters
 from slimming.stages.table import UNTRAINED
 
 # How a measure is printed: the factor from the ledger's unit, and decimals. The others are counts.
-PRINTED = {"accuracy": (100, 2), "difference": (100, 2), "gain": (100, 2), "latency_ms": (1, 2)}
+PRINTED = dict.fromkeys(("accuracy", "accuracy_top5", "difference", "gain"), (100, 2)) | dict.fromkeys(
+    ("compression_ratio", "speedup", "latency_ms"), (1, 2)
+)
 MINUS = {"difference": summary.REFERENCE, "gain": "pruned"}
 PROTOCOLS = {"last": "after the last epoch", "paper": "after the epoch that was best on the test set"}
 WHEN = {"pruned": "Right after pruning", "finetuned": "After fine-tuning"}

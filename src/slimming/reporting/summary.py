@@ -16,7 +16,19 @@ from slimming.stages import table
 PROTOCOLS = {"last": "accuracy", "paper": "accuracy_best"}
 BASELINE = "none"  # training without a penalty
 REFERENCE = "l1"  # network slimming as first proposed, which the paper's claims are about
-MEASURES = ("accuracy", "difference", "gain", "parameters", "nonzero", "macs", "bytes", "latency_ms")
+MEASURES = (
+    "accuracy",
+    "accuracy_top5",
+    "difference",
+    "gain",
+    "parameters",
+    "nonzero",
+    "macs",
+    "compression_ratio",
+    "speedup",
+    "bytes",
+    "latency_ms",
+)
 CELL = [column for column in KEY if column != "seed"]
 
 

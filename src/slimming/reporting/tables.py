@@ -42,12 +42,15 @@ DIFFERENCE = ("Difference in test accuracy (percentage points)", "percentage poi
 GAIN = ("Gain in test accuracy (percentage points)", "percentage points", 100.0)
 TABLES = {
     **{f"accuracy-{stage}": Table("accuracy", stage, "max", *ACCURACY) for stage in LATER},
+    "top5-finetuned": Table("accuracy_top5", "finetuned", "max", "Top-5 test accuracy (%)", "%", 100.0),
     **{f"difference-{stage}": Table("difference", stage, None, *DIFFERENCE) for stage in LATER},
     "compensation": Table("gain", "compensated", None, *GAIN),
     "recalibration": Table("gain", "recalibrated", None, *GAIN),
     "parameters": Table("parameters", "pruned", "min", "Parameters", "parameters"),
     "nonzero": Table("nonzero", "pruned", "min", "Parameters that are not zero", "parameters"),
     "macs": Table("macs", "pruned", "min", "Multiply-accumulate operations", "operations"),
+    "compression-ratio": Table("compression_ratio", "pruned", "max", "Compression ratio", "times", 1.0),
+    "speedup": Table("speedup", "pruned", "max", "Theoretical speed-up", "times", 1.0),
     "bytes": Table("bytes", "pruned", "min", "Bytes on disk", "bytes"),
     "latency": Table("latency_ms", "pruned", "min", "Latency of one image (ms)", "ms", 1.0),
 }

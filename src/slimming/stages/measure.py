@@ -26,7 +26,7 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
 
     Raises InputError for checkpoints of several runs, and one whose draft is missing or another's.
     """
-    first, dataset, dense = None, None, {}
+    first, dataset, dense, ratios_of = None, None, {}, {}
     for path in map(Path, paths):
         net, run, header = made(path)
         if dataset is None:
@@ -44,6 +44,13 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
         # Dense and freshly initialised: but for its shifts, which are zero, nothing of it is.
         sizes = dense | {"nonzero": dense["parameters"], "macs_nonzero": dense["macs"]}
         measured["reached"] = {name: 1 - measured[name] / size for name, size in sizes.items()}
+        # Blalock et al. (2020): of sizes without zeros, original by new.
+        for name, count in (("compression_ratio", "nonzero"), ("speedup", "macs_nonzero")):
+            measured[name] = sizes[count] / measured[count] if measured[count] else None
+        # What is made of a pruned network has its ratio.
+        ratios_of |= {header["ratio"]: draft["compression"]["ratio_of"]} if "compression" in draft else {}
+        measured["ratio_of"] = ratios_of.get(header["ratio"]) if header["parent"] else None
+        measured["readers"] = cost.readers(net)
         history = draft["history"]
         measured["accuracy_best"] = max(measured["accuracy"], *history["test_accuracy"]) if history else None
         measured["provenance"] = records.provenance(device=run.device, threads=run.threads)

@@ -32,7 +32,7 @@ from slimming.store import again, machines, provenance, sample
 from slimming.store.sample import Job
 
 COMPARED = ("ledger", "curves", "factors", "layers", "classes")
-TIMES = {"seconds", "latency_ms", "device", "record"}  # columns that no code decides
+TIMES = {"seconds", "compression_seconds", "latency_ms", "device", "record"}  # columns that no code decides
 ALPHA = 1e-3  # how often chance alone may make one figure of all that a check compares differ
 LEAST = 1 / 200  # what an accuracy may differ at least, where seeds do not
 WITHIN = f"within what seeds differ by chance (alpha {ALPHA:g} over all figures)"
@@ -122,13 +122,10 @@ def _differing(made: Tables, reference: Tables) -> Iterator[str]:
                 yield f"{where}: not stored"
                 continue
             then = stored.loc[place]
-            other = [column for column in columns if not _same(row[column], then[column])]
+            # What an older ledger did not have, it has no value for.
+            other = [column for column in columns if pd.notna(then[column]) and row[column] != then[column]]
             if other:
                 yield f"{where}: " + ", ".join(f"{column} {row[column]}, not {then[column]}" for column in other)
-
-
-def _same(value: object, other: object) -> bool:
-    return pd.isna(other) if pd.isna(value) else not pd.isna(other) and value == other
 
 
 def _altered(drawn: list[Job], place: Path) -> Iterator[str]:

@@ -8,13 +8,18 @@ const short = digits({ minimumSignificantDigits: 4, maximumSignificantDigits: 4 
 const percent = (value) => `${digits({ minimumFractionDigits: 2, maximumFractionDigits: 2 })(100 * value)} %`;
 const FIGURES = {
   accuracy: ["Accuracy", percent],
+  accuracy_top5: ["Top-5 accuracy", percent],
   accuracy_best: ["Accuracy, best epoch", percent],
   loss: ["Loss", short],
   parameters: ["Parameters", count],
   macs: ["Operations (MACs)", count],
+  compression_ratio: ["Compression ratio", short],
+  speedup: ["Theoretical speed-up", short],
   bytes: ["Bytes", count],
   channels: ["Channels", count],
+  ratio_of: ["Ratio is a share of", String],
   ratio_reached: ["Channels removed", percent],
+  compression_seconds: ["Time of compression", (value) => `${short(value)} s`],
   latency_ms: ["Latency, one image", (value) => `${short(value)} ms`],
   epochs: ["Epochs", count],
   seconds: ["Time", (value) => `${short(value)} s`],
