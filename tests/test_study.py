@@ -1,5 +1,6 @@
 """A study becomes the runs that its file says, or one line that names the file and the key."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -76,6 +77,61 @@ def test_the_grid_is_expanded_in_the_order_of_the_file(tiny):
         for method in slugs
         for seed in (3, 1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("method", "slugs"),
+    [
+        ({"name": "l1", "lam": ["1e-4", 1e-3]}, ["l1-lam0.0001", "l1-lam0.001"]),
+        ({"name": "l1", "lam": [0.5, 2], "label": "strong"}, ["strong-lam0.5", "strong-lam2"]),
+        ({"name": "mcp", "a": [100, 200]}, ["mcp-100", "mcp-200"]),
+        (
+            {"name": "mcp", "a": [100, 200], "lam": [1, 2]},
+            ["mcp-100-lam1", "mcp-100-lam2", "mcp-200-lam1", "mcp-200-lam2"],
+        ),
+    ],
+)
+def test_a_listed_parameter_is_a_method_for_each_value(method, slugs):
+    runs = study.parse(
+        changed(methods=[method], lam=1, networks={"vgg11": None}, datasets={"digits": None}), "x"
+    ).runs()
+    assert list(dict.fromkeys(run.method_slug for run in runs)) == slugs
+    listed = [key for key, value in method.items() if isinstance(value, list)]
+    values = itertools.product(*([float(item) for item in method[key]] for key in listed))
+    for slug, value in zip(slugs, values, strict=True):
+        assert {tuple(run.method[key] for key in listed) for run in runs if run.method_slug == slug} == {value}
+
+
+def test_a_method_may_have_its_own_seeds():
+    runs = study.parse(
+        changed(
+            methods=["none", {"name": "l1", "seeds": [7, 5]}],
+            seeds=[3],
+            lam=1,
+            networks={"vgg11": None},
+            datasets={"digits": None},
+        ),
+        "x",
+    ).runs()
+    assert [(run.method_slug, run.seed) for run in runs] == [("none", 3), ("l1", 7), ("l1", 5)]
+    assert all("seeds" not in run.method for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"name": "l1", "lam": []}, "methods: lam of l1 is an empty list"),
+        ({"name": "l1", "lam": [1, 1]}, "methods: two share the slug of digits/vgg11/l1-lam1/seed1"),
+        ({"name": "l1", "seeds": []}, "methods: seeds of l1 are a list of whole numbers from 0, not []"),
+        ({"name": "l1", "seeds": 3}, "methods: seeds of l1 are a list of whole numbers from 0, not 3"),
+        ({"name": "l1", "seeds": [1.5]}, "methods: seeds of l1 are a list of whole numbers from 0, not [1.5]"),
+        ({"name": "l1", "seeds": [2, 2]}, "seeds of l1 holds 2 twice"),
+    ],
+)
+def test_lists_that_are_none_are_refused(method, message):
+    assert refusal(
+        changed(methods=[method], seeds=[1], lam=1, networks={"vgg11": None}, datasets={"digits": None})
+    ).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,21 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from slimming import methods, networks, sources
 from slimming.errors import InputError, unknown
@@ -23,6 +32,7 @@ from slimming.stages.table import STAGES, Stage
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+OWN = ("label", "seeds")  # keys of a method's entry that are no parameters
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # of what becomes a folder
 Name = Annotated[str, Field(pattern=NAME)]
 
@@ -114,7 +124,9 @@ class Study(Machine):
     description: str = ""
     datasets: dict[str, Dataset] = Field(min_length=1)
     networks: dict[Name, Network] = Field(min_length=1)
-    methods: list[dict[str, Any]] = Field(min_length=1)
+    methods: list[dict[str, Any]] = Field(
+        min_length=1, description="a parameter may be a list: a method for each value; `seeds`: other than the study's"
+    )
     lam: dict[str, float] = Field(1e-4, validate_default=True, description="strength of penalties, one or by network")
     seeds: list[Seed] = Field(min_length=1)
     ratios: list[Ratio] = Field(min_length=1, description="shares to remove, of what the budget says")
@@ -160,7 +172,12 @@ class Study(Machine):
         # Ratios are told apart by six digits in the names of files.
         named = {"ratios": self.ratios} | {f"{key}.ratios": ratios for key, ratios in subsets.items()}
         texts = {key: [f"{ratio:g}" for ratio in ratios] for key, ratios in named.items()}
-        for key, values in [("seeds", self.seeds), *texts.items()]:
+        own = {
+            f"seeds of {_name(method)}": _seeds(method["seeds"], _name(method))
+            for method in self.methods
+            if "seeds" in method
+        }
+        for key, values in [("seeds", self.seeds), *own.items(), *texts.items()]:
             for value in values:
                 if values.count(value) > 1:
                     raise InputError(f"{key} holds {value} twice")
@@ -179,8 +196,12 @@ class Study(Machine):
 
     def runs(self) -> list[Run]:
         """Every run of the grid, in the order of the file."""
-        grid = itertools.product(self.datasets, self.networks, self.methods, self.seeds)
-        return [self._run(*cell) for cell in grid]
+        grid = itertools.product(self.datasets, self.networks, self._entries())
+        return [
+            self._run(dataset, network, method, listed, seed)
+            for dataset, network, (method, listed) in grid
+            for seed in _seeds(method.get("seeds", self.seeds), _name(method))
+        ]
 
     def shared(self) -> dict[str, Run]:
         """{slug of a run: another run whose trained network it takes, because it would train the same}."""
@@ -210,18 +231,34 @@ class Study(Machine):
         """The study as one line of JSON, as the command line takes it."""
         return json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True)
 
-    def _run(self, dataset: str, network: str, method: Mapping, seed: int) -> Run:
+    def _entries(self) -> Iterator[tuple[dict, dict[str, list]]]:
+        """Every method with one value for each parameter, and the lists that the study gives, by parameter."""
+        for method in self.methods:
+            listed = {
+                key: value for key, value in method.items() if isinstance(value, list) and key not in ("name", *OWN)
+            }
+            for key, values in listed.items():
+                if not values:
+                    raise InputError(f"methods: {key} of {_name(method)} is an empty list")
+            for values in itertools.product(*listed.values()):
+                yield method | dict(zip(listed, values, strict=True)), listed
+
+    def _run(self, dataset: str, network: str, method: Mapping, listed: Mapping[str, list], seed: int) -> Run:
         settings = self.networks[network]
         options = settings.model_extra or {}
         architecture = {"name": settings.build or network, "width": settings.width, **options}
         family, _ = networks.parse(architecture["name"])
         for key in options:
             _refuse([*Network.model_fields, *networks.families()[family].options], f"key of networks.{network}", key)
-        given = {key: value for key, value in method.items() if key != "label"}
+        given = {key: value for key, value in method.items() if key not in OWN}
         if methods.takes(_name(given), "lam"):
             given = {"lam": self.lam} | given
         parameters = {key: _for_network(key, value, network) for key, value in given.items()}
         label = str(method.get("label") or _get_method(parameters).slug)
+        for key, values in listed.items():
+            slugs = {_get_method(parameters | {key: _for_network(key, value, network)}).slug for value in values}
+            if "label" in method or len(slugs) < len(values):  # the slug does not tell them apart
+                label += f"-{key}{_text(parameters[key])}"
         if not re.fullmatch(NAME, label):
             raise InputError(f"methods: the label {label!r} is no name of a folder, which must match {NAME}")
         changed = self.datasets[dataset].schedule | settings.schedule
@@ -297,6 +334,8 @@ def _numbers(value: Any) -> Any:
     """Numbers that YAML 1.1 reads as text ("1e-4") as numbers; `name` and `label` stay text."""
     if isinstance(value, dict):
         return {key: item if key in ("name", "label") else _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -317,6 +356,19 @@ def _name(method: Mapping[str, Any]) -> str:
     if not isinstance(method.get("name"), str):
         raise InputError(f"methods: {dict(method)} has no name")
     return method["name"]
+
+
+def _seeds(seeds: Any, method: str) -> list[int]:
+    """The seeds of a method, its own or the study's. InputError unless they are a list of whole numbers from 0."""
+    try:
+        return TypeAdapter(Annotated[list[Seed], Field(min_length=1)]).validate_python(seeds, strict=True)
+    except ValidationError as error:
+        raise InputError(f"methods: seeds of {method} are a list of whole numbers from 0, not {seeds!r}") from error
+
+
+def _text(value: Any) -> str:
+    """A value as a part of a slug."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _for_network(parameter: str, value: Any, network: str) -> Any:

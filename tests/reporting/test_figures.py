@@ -96,6 +96,14 @@ def test_lines_are_named_at_their_ends_in_the_order_of_the_ends(tables):
         assert all(two - one > 0.9 * figures.LABEL * figure.dpi / 72 for one, two in itertools.pairwise(heights))
 
 
+def test_values_that_a_study_lists_are_named_and_sorted_as_numbers():
+    slugs = ["l1-lam0.1", "l1-lam0.01", "l1-lam1e-05", "mcp-200-lam3"]
+    assert sorted(slugs, key=style.order) == ["l1-lam1e-05", "l1-lam0.01", "l1-lam0.1", "mcp-200-lam3"]
+    assert style.method("l1-lam1e-05") == r"$\ell_1$, $\lambda$ = 1e-05"
+    assert {style.line(slug)["color"] for slug in slugs[:3]} == {style.line("l1")["color"]}
+    assert style.method("new-lam3") == "new-lam3"
+
+
 def test_a_method_has_its_own_colour_among_the_histograms(tables):
     axis = figures.scaling_factors(tables).axes[0]
     outlines = [to_hex(patch.get_edgecolor()) for patch in axis.patches if not patch.get_fill()]

@@ -128,7 +128,7 @@ wildcard_constraints:
             either(STUDY.datasets),
             either(STUDY.networks),
             either(dict.fromkeys(run.method_slug for run in RUNS.values())),
-            f"seed{either(map(str, STUDY.seeds))}",
+            f"seed{either(sorted({str(run.seed) for run in RUNS.values()}))}",
         ]
     ),
     ratio="|".join(f"{ratio:g}" for ratio in STUDY.ratios),

@@ -54,6 +54,7 @@ KNOWN = {"lp": ("0.5", "0.75"), "tl1": ("1", "0.5", "10")} | dict.fromkeys(
     ("mcp", "scad"), ("5000", "10000", "15000", "50000", "100000", "150000", "200", "1000", "500")
 )
 
+SYMBOLS = {"lam": r"$\lambda$"}  # of parameters
 PROPER = {
     "vgg": "VGG",
     "densenet": "DenseNet",
@@ -110,8 +111,20 @@ def _split(slug: str) -> tuple[str, str]:
     return family, parameter or ""
 
 
+def _listed(slug: str) -> tuple[str, str, str] | None:
+    """("l1", "lam", "0.01") of "l1-lam0.01", one of several values that a study lists; None for any other slug.
+
+    A method that is not in the table is not taken apart.
+    """
+    match = re.fullmatch(r"(.+)-([a-z_]+)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)", slug)
+    return match.groups() if match and method(match[1]) != match[1] else None
+
+
 def method(slug: str) -> str:
     """The label of a method; its slug where the family is not in the table."""
+    if listed := _listed(slug):
+        base, parameter, value = listed
+        return f"{method(base)}, {SYMBOLS.get(parameter, parameter)} = {value}"
     if slug.startswith(PROXIMAL):
         return f"proximal {method(slug.removeprefix(PROXIMAL))}"
     family, parameter = _split(slug)
@@ -122,6 +135,9 @@ def method(slug: str) -> str:
 
 def order(slug: str) -> tuple:
     """Sorting key of methods: families in the order of the table, others by name; parameters ascending."""
+    if listed := _listed(slug):
+        base, parameter, value = listed
+        return *order(base), parameter, float(value)
     family, parameter = _split(slug.removeprefix(PROXIMAL))
     place = list(FAMILIES).index(family) if family in FAMILIES else len(FAMILIES)
     return place, family, slug.startswith(PROXIMAL), float(parameter or 0), slug
@@ -129,6 +145,10 @@ def order(slug: str) -> tuple:
 
 def line(slug: str) -> dict:
     """Keyword arguments for a method's line in matplotlib: colour, dashes and marker."""
+    if listed := _listed(slug):
+        base, _, value = listed
+        dashes, filling = MANNERS[zlib.crc32(value.encode()) % len(MANNERS)]
+        return line(base) | {"linestyle": dashes, "fillstyle": filling}
     if slug.startswith(PROXIMAL):
         return line(slug.removeprefix(PROXIMAL)) | {"linestyle": TWICE_BROKEN}
     family, parameter = _split(slug)
