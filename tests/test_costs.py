@@ -2,7 +2,7 @@
 
 import pytest
 
-from slimming import costs, networks, study
+from slimming import costs, methods, networks, study
 from slimming.costs import Speed
 from slimming.measuring import cost
 
@@ -57,6 +57,15 @@ def test_requests_grow_with_network_data_set_and_attempt():
     assert costs.memory(small, attempt=3) == 3 * costs.memory(small)
     assert costs.minutes(small, 15) < costs.minutes(small, 15, attempt=2) < costs.minutes(large, 20)
     assert costs.minutes(large, 160, attempt=9) == costs.LONGEST
+
+
+def test_pruning_asks_for_the_time_of_the_methods_data_passes(monkeypatch):
+    asked, attempts = run("vgg11", "digits", {"width": 0.25}), (1, 2)
+    assert [costs.pruning_minutes(asked, 5, attempt) for attempt in attempts] == [60, 120]
+    monkeypatch.setattr(type(methods.get("none")), "passes", 20.0)
+    found = [costs.pruning_minutes(asked, 5, attempt) for attempt in attempts]
+    assert found == [50 * attempt + costs.minutes(asked, 100, attempt) for attempt in attempts]
+    assert found[0] > 60
 
 
 @pytest.mark.parametrize("family", networks.families())

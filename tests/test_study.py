@@ -304,7 +304,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(keys, message):
         *(({"ratios": [0.5, ratio]}, "ratios.1: ") for ratio in (1, 1.5, -0.1, float("nan"), "half")),
         *(({"lam": lam, "methods": ["l1"]}, "lam.vgg11: ") for lam in (float("nan"), float("inf"), "much", [1])),
         ({"lam": -1, "methods": ["l1"]}, "l1: lam must lie in [0, inf), got -1.0"),
-        *(({"methods": [{"name": "l1", "lam": lam}]}, "l1: lam must lie in") for lam in ("much", [1], -1, True)),
+        *(({"methods": [{"name": "l1", "lam": lam}]}, "l1: lam must lie in") for lam in ("much", [[1]], -1, True)),
         ({"lam": {"vgg11": 1}}, "lam names vgg11 but not thin"),
         ({"lam": {"vgg11": 1, "thin": "much"}}, "lam.thin: "),
         ({"finetune": {"ratios": [0.4]}}, "finetune ratio 0.4 is not among the ratios [0.5, 0.0, 0.25]"),

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from slimming import networks, sources
+from slimming import methods, networks, sources
 from slimming.stages.table import UNTRAINED
 from slimming.study import Run, Study
 
@@ -93,13 +93,13 @@ def images_per_second(run: Run, device: str, speeds: Iterable[Speed]) -> float |
     return near.images_per_second * min(1.0, near.macs / macs)
 
 
-def training_seconds(run: Run, epochs: int, device: str, speeds: Iterable[Speed]) -> float | None:
+def training_seconds(run: Run, epochs: float, device: str, speeds: Iterable[Speed]) -> float | None:
     """Seconds of a training of the run's dense network; an upper bound for its pruned ones. None as above."""
     speed = images_per_second(run, device, speeds)
     return None if speed is None else epochs * sum(sources.get(run.dataset).images) / speed
 
 
-def minutes(run: Run, epochs: int, attempt: int = 1) -> int:
+def minutes(run: Run, epochs: float, attempt: int = 1) -> int:
     """Run time to ask for: twice the estimate and ten minutes more, as many times as the attempt, LONGEST at most.
 
     The estimate is for a CPU where no speed of a GPU is known, which is too long rather than too short.
@@ -107,6 +107,12 @@ def minutes(run: Run, epochs: int, attempt: int = 1) -> int:
     estimates = (training_seconds(run, epochs, device, shipped()) for device in (run.device, "cpu"))
     seconds = next(estimate for estimate in estimates if estimate is not None)
     return min(LONGEST, attempt * (10 + math.ceil(2 * seconds / 60)))
+
+
+def pruning_minutes(run: Run, ratios: int, attempt: int = 1) -> int:
+    """Run time to ask for to prune at so many ratios: fifty minutes, and what the method's data passes take."""
+    passes = ratios * methods.get(**run.method).passes
+    return min(LONGEST, 50 * attempt + minutes(run, passes, attempt))
 
 
 def memory(run: Run, attempt: int = 1) -> int:

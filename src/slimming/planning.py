@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from slimming import costs, records, sources
+from slimming import costs, methods, records, sources
 from slimming.costs import Speed
 from slimming.errors import InputError
 from slimming.stages import table
@@ -97,7 +97,7 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
     counts = Counter(stage for stage, _ in study.steps())
     seconds: dict[str, list[float]] = {rule: [] for rule in (*table.RULES, "measure")}
 
-    def training(run: Run, epochs: int) -> float:
+    def training(run: Run, epochs: float) -> float:
         return costs.training_seconds(run, epochs, study.device if measured else "cpu", known) or 0.0
 
     shared = study.shared()
@@ -113,7 +113,8 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
                 took = 0.0 if taken else training(run, study.epochs(stage, run))
                 seconds[rule] += [START + took] * counts[stage.name]
             if not trained:  # one job for all ratios
-                seconds[rule].append(START)
+                passes = len(study.ratios) * methods.get(**run.method).passes
+                seconds[rule].append(START + training(run, passes))
     gpus = int(study.device == "cuda")
     lines = [
         Line(

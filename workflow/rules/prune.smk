@@ -18,7 +18,9 @@ rule prune:
     threads: STUDY.threads
     resources:
         mem_mb=memory,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=lambda wildcards, attempt: costs.pruning_minutes(
+            RUNS[wildcards.run], len(STUDY.ratios), attempt
+        ),
         gpu=GPU,
     params:
         code=code("prune"),

@@ -99,6 +99,7 @@ class Method:
 
     slug: str = "none"
     counts: ClassVar[str] = "channels"  # what a ratio is a share of, unless the study's budget says
+    passes: ClassVar[float] = 0.0  # data passes that a plan takes, about, forward and backward: what jobs ask time for
 
     def cautions(self, gamma: float) -> list[str]:
         """One line for each reason why the method cannot act from initial scaling factors of size `gamma`."""
