@@ -39,7 +39,6 @@ def directory(tmp_path_factory) -> Path:
 def tables(directory) -> dict:
     """What a figure is drawn from: the tables of one data set."""
     found = {name: ledger.read(directory / f"{name}.csv", name) for name in ("ledger", "curves", "factors", "layers")}
-    found["cells"] = summary.summarise(found["ledger"])
     return {name: table[table["dataset"] == "digits"] for name, table in found.items()}
 
 
@@ -66,13 +65,18 @@ def test_figures_are_drawn_again_in_the_same_bytes_whatever_else_the_study_holds
     assert [name for name in alone if alone[name] == both[name.replace("digits", "letters")]] == []
 
 
+def lines_of(axis) -> list:
+    """The lines of methods, without those of error bars."""
+    return [line for line in axis.get_lines() if not line.get_label().startswith("_")]
+
+
 @pytest.mark.parametrize("name", ["accuracy-ratio", "accuracy-parameters", "accuracy-macs", "training-curves"])
 def test_a_method_has_its_own_line_in_every_panel(tables, name):
     figure = figures.FIGURES[name](tables)
     looks = {style.method(method): style.line(method) for method in METHODS}
     assert len(figure.axes) == 2
     for axis in figure.axes:
-        lines = {line.get_label(): line for line in axis.get_lines()}
+        lines = {line.get_label(): line for line in lines_of(axis)}
         assert list(lines) == [style.method(method) for method in METHODS]
         for label, line in lines.items():
             assert to_hex(line.get_color()) == looks[label]["color"]
@@ -89,7 +93,7 @@ def test_lines_are_named_at_their_ends_in_the_order_of_the_ends(tables):
     assert not figure.legends
     networks = tables["ledger"]["network"].nunique()
     for axis in figure.axes[networks - 1 :: networks]:
-        ends = {line.get_label(): line.get_ydata()[-1] for line in axis.get_lines()}
+        ends = {line.get_label(): line.get_ydata()[-1] for line in lines_of(axis)}
         labels = sorted(axis.texts, key=lambda label: label.xyann[1])
         assert [label.get_text() for label in labels] == sorted(ends, key=ends.get)
         heights = [axis.transAxes.transform(label.xyann)[1] for label in labels]
@@ -105,11 +109,20 @@ def test_values_that_a_study_lists_are_named_and_sorted_as_numbers():
 
 
 def test_a_method_has_its_own_colour_among_the_histograms(tables):
-    axis = figures.scaling_factors(tables).axes[0]
-    outlines = [to_hex(patch.get_edgecolor()) for patch in axis.patches if not patch.get_fill()]
-    named = [text.get_text() for text in axis.get_yticklabels()]
-    assert named == [style.method(method) for method in reversed(METHODS)]
-    assert outlines == [style.line(method)["color"] for method in reversed(METHODS)]
+    axes = figures.scaling_factors(tables).axes
+    assert [axis.get_ylabel() for axis in axes] == [style.method(method) for method in METHODS]
+    assert [to_hex(axis.collections[0].get_edgecolor()[0]) for axis in axes] == [
+        style.line(method)["color"] for method in METHODS
+    ]
+
+
+def test_histograms_have_the_counts_of_all_seeds_as_shares_of_their_mode(tables):
+    (axis, *_) = figures.scaling_factors(tables).axes
+    counts = tables["factors"].query("method == @METHODS[0]").groupby("log10_low")["count"].sum()
+    (outline,) = axis.collections[0].get_paths()
+    corners = {(round(x, 6), round(y, 6)) for x, y in outline.vertices}
+    assert len(counts[counts > 0]) > 5
+    assert {(round(low, 6), round(count / counts.max(), 6)) for low, count in counts.items()} <= corners
 
 
 def test_known_methods_can_be_told_apart():
@@ -148,7 +161,7 @@ def test_the_legend_fits_however_many_methods_there_are(tmp_path):
         row for network in "abc" for method in methods for row in simulated.rows(method, 1, point, network=network)
     ]
     cells = ledger.read(simulated.write(tmp_path, cells) / "ledger.csv")
-    figure = figures.accuracy_ratio({"cells": summary.summarise(cells)})
+    figure = figures.accuracy_ratio({"ledger": cells})
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert len(legend.get_texts()) == len(methods)
@@ -157,13 +170,13 @@ def test_the_legend_fits_however_many_methods_there_are(tmp_path):
 
 
 def test_accuracies_are_drawn_in_per_cent_at_the_mean(tables):
-    cells = tables["cells"].query("measure == 'accuracy' and method == 'tl1-1'")
+    cells = summary.summarise(tables["ledger"]).query("measure == 'accuracy' and method == 'tl1-1'")
     (line,) = (
         line
         for line in figures.accuracy_parameters(tables).axes[0].get_lines()
         if line.get_label() == style.method("tl1-1")
     )
-    expected = cells[cells["stage"].isin(["trained", "pruned"])].sort_values("ratio")["mean"] * 100
+    expected = cells[cells["stage"].isin(["trained", "pruned"])].sort_values("ratio", ascending=False)["mean"] * 100
     assert line.get_ydata().tolist() == pytest.approx(expected.tolist())
 
 
@@ -171,7 +184,7 @@ def test_stages_have_rows_and_share_a_scale_where_they_are_to_be_compared(tmp_pa
     point = dict(zip(LATER, (0.2, 0.5, 0.7, 0.9, 0.8, 0.95), strict=True))
     curve = {("trained", 0.0): (0.93, 100)} | {(stage, 0.4): (accuracy, 50) for stage, accuracy in point.items()}
     cells = ledger.read(simulated.write(tmp_path, simulated.rows("l1", 1, curve)) / "ledger.csv")
-    figure = figures.accuracy_ratio({"cells": summary.summarise(cells)})
+    figure = figures.accuracy_ratio({"ledger": cells})
     drawn = [axis.get_lines()[0].get_ydata().tolist() for axis in figure.axes]
     assert drawn == [pytest.approx([93, 100 * accuracy]) for accuracy in point.values()]
     scales = [axis.get_ylim() for axis in figure.axes]
@@ -193,7 +206,7 @@ def test_labels_of_the_cost_axis_keep_apart_whatever_it_spans(tmp_path):
     ]
     cells = ledger.read(simulated.write(tmp_path, cells) / "ledger.csv")
     with figures.matplotlib.style.context(["default", style.MATPLOTLIB]):
-        figure = figures.accuracy_parameters({"cells": summary.summarise(cells)})
+        figure = figures.accuracy_parameters({"ledger": cells})
         renderer = FigureCanvasAgg(figure).get_renderer()
         figure.draw_without_rendering()
         for axis, span in zip(figure.axes, spans, strict=True):

@@ -1,7 +1,8 @@
 """Figures of a study, one function a figure: each draws one data set with a panel a network.
 
 The same method has the same colour, marker and dashes in all. The bytes of a file depend on nothing but the
-numbers and matplotlib's version. Not for computing: means and ranges over seeds are the summary's.
+numbers and matplotlib's version. Means and ranges over seeds are seaborn's.
+Not for networks side by side in rows: seaborn's facets cannot continue them below.
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ from pathlib import Path
 import matplotlib.style
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from scipy.optimize import isotonic_regression
 
 from slimming import ledger, tensorfile
-from slimming.reporting import style, summary
+from slimming.reporting import style
 from slimming.stages.table import LATER, STAGES, UNTRAINED
 
 WIDTH = 6.3  # inches: the paper's lines, so that letters keep their size
 COLUMNS = 4  # panels side by side, at most
 LABEL = 6.5  # points: names beside lines
 ROW, ROWS = 1.65, 6.6  # inches of a row of accuracies, and of all rows of a network: less than a page
+
+# What shows the span of the seeds around a line.
+BARS = {"err_style": "bars", "err_kws": {"elinewidth": 0.6}}
+BAND = {"err_style": "band", "err_kws": {"alpha": 0.1, "lw": 0}}
 
 Tables = Mapping[str, pd.DataFrame]
 Panels = dict[tuple[str, int], Axes]
@@ -48,7 +55,6 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
     """
     ledger_dir, output_dir = Path(ledger_dir), Path(output_dir)
     tables = {name: ledger.read(ledger_dir / f"{name}.csv", name) for name in ("ledger", "curves", "factors", "layers")}
-    tables["cells"] = summary.summarise(tables["ledger"])
     for dataset in tables["ledger"]["dataset"].unique():
         parts = {name: table[table["dataset"] == dataset] for name, table in tables.items()}
         for name, draw in FIGURES.items():
@@ -58,21 +64,15 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
 
 def accuracy_ratio(tables: Tables) -> Figure:
     """Test accuracy against the share of channels removed; bars span the seeds."""
-    cells = _measure(tables, "accuracy")
-    stages = _stages(cells)
-    dodge = _dodge(cells)
-    figure, axes = _panels(cells, _accuracy_labels(stages), height=min(ROW, ROWS / len(stages)))
-    for (network, row), axis in axes.items():
-        for method, points in _methods(cells, network, stages[row]):
-            look = style.line(method)
-            shifted = points["ratio"] + dodge[method]
-            axis.vlines(shifted, points["low"], points["high"], color=look["color"], lw=0.8, alpha=0.5)
-            axis.plot(shifted, points["mean"], label=style.method(method), **look)
+    rows = _accuracies(tables)
+    dodge = _dodge(rows)
+    rows["at"] = rows["ratio"] + rows["method"].map(dodge)
+    figure, axes = _accuracy_panels(rows)
+    for axis in axes.values():
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
         axis.set_xlabel("Channels removed (%)")
-    _align(axes, stages)
-    return _finished(figure, axes, () if _labelled(axes) else cells["method"])
+    return _finished(figure, axes, () if _labelled(axes) else rows["method"])
 
 
 def accuracy_parameters(tables: Tables) -> Figure:
@@ -87,47 +87,63 @@ def accuracy_macs(tables: Tables) -> Figure:
 
 def _tradeoff(tables: Tables, cost: str, label: str) -> Figure:
     """Mean accuracy against the mean of `cost`, dense networks included; bars span the seeds."""
-    key = ["network", "method", "ratio", "stage"]
-    costs = _measure(tables, cost).set_index(key)["mean"].rename("cost")
-    cells = _measure(tables, "accuracy").join(costs, on=key)
-    stages = _stages(cells)
-    figure, axes = _panels(cells, _accuracy_labels(stages), height=min(ROW, ROWS / len(stages)))
-    for (network, row), axis in axes.items():
-        for method, points in _methods(cells, network, stages[row]):
-            look = style.line(method)
-            axis.vlines(points["cost"], points["low"], points["high"], color=look["color"], lw=0.8, alpha=0.5)
-            axis.plot(points["cost"], points["mean"], label=style.method(method), **look)
+    rows = _accuracies(tables)
+    rows["at"] = rows.groupby(["network", "method", "ratio", "stage"])[cost].transform("mean")
+    figure, axes = _accuracy_panels(rows)
+    for axis in axes.values():
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(_log_locator(*axis.get_xlim()))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(label)
+    return _finished(figure, axes, rows["method"])
+
+
+def _accuracy_panels(rows: pd.DataFrame) -> tuple[Figure, Panels]:
+    """A row of panels for every stage after training: per cent against `at`, from the dense networks on."""
+    stages = [stage for stage in LATER if (rows["stage"] == stage).any()]
+    labels = [f"Accuracy (%)\n{STAGES[stage].words}" for stage in stages]
+    figure, axes = _panels(rows, labels, height=min(ROW, ROWS / len(stages)))
+    for (network, row), axis in axes.items():
+        shown = rows[(rows["network"] == network) & rows["stage"].isin(["trained", stages[row]])]
+        for method, mine in _by_method(shown):
+            _line(mine, "at", "percent", axis, method, **BARS)
+        for bars in axis.collections:
+            bars.set_alpha(0.5)
     _align(axes, stages)
-    return _finished(figure, axes, cells["method"])
+    return figure, axes
 
 
 def scaling_factors(tables: Tables) -> Figure:
     """Histograms of the trained networks' scaling factors over all seeds, each scaled to its mode."""
     factors = tables["factors"]
-    methods = sorted(factors["method"].unique(), key=style.order, reverse=True)
-    found = factors[factors["count"] > 0]
-    figure, axes = _panels(factors, [""], height=0.27 * len(methods) + 0.3)
-    for (network, _), axis in axes.items():
-        for place, method in enumerate(methods):
-            mine = factors[(factors["network"] == network) & (factors["method"] == method)]
-            if mine.empty:
-                continue
-            bins = mine.groupby(["log10_low", "log10_high"], as_index=False)["count"].sum()
-            edges = [*bins["log10_low"], *bins["log10_high"].tail(1)]
-            heights = place + 0.85 * bins["count"] / bins["count"].max()
-            colour = style.line(method)["color"]
-            axis.stairs(heights, edges, baseline=place, fill=True, color=colour, alpha=0.35, lw=0)
-            axis.stairs(heights, edges, baseline=place, color=colour, lw=0.8)
-        axis.set(xlim=(found["log10_low"].min(), found["log10_high"].max()), ylim=(0, len(methods)))
-        axis.set_yticks(range(len(methods)), map(style.method, methods), verticalalignment="bottom")
-        axis.tick_params(axis="y", length=0)
-        axis.spines["left"].set_visible(False)
+    methods = sorted(factors["method"].unique(), key=style.order)
+    counts = factors.groupby(["network", "method", "log10_low", "log10_high"], as_index=False)["count"].sum()
+    counts["height"] = counts["count"] / counts.groupby(["network", "method"])["count"].transform("max")
+    edges = np.union1d(counts["log10_low"], counts["log10_high"])
+    found = counts[counts["count"] > 0]
+    figure, axes = _panels(factors, [style.method(method) for method in methods], height=0.27)
+    for (network, row), axis in axes.items():
+        mine = counts[(counts["network"] == network) & (counts["method"] == methods[row])]
+        label, colour = axis.get_ylabel(), style.line(methods[row])["color"]
+        seaborn.histplot(
+            mine,
+            x="log10_low",
+            weights="height",
+            bins=[*edges],
+            element="step",
+            color=colour,
+            alpha=0.35,
+            lw=0.8,
+            ax=axis,
+        )
+        axis.set(xlim=(found["log10_low"].min(), found["log10_high"].max()), ylim=(0, 1.1))
         axis.set_xlabel(r"$\log_{10}|\gamma|$")
+        axis.set_ylabel(label, rotation=0, horizontalalignment="right", verticalalignment="bottom", y=0)
+        axis.tick_params(axis="y", left=False, labelleft=False)
+        axis.tick_params(axis="x", bottom=row == len(methods) - 1)
+        axis.spines["left"].set_visible(False)
+        axis.grid(visible=False)
     return _finished(figure, axes)
 
 
@@ -143,22 +159,18 @@ def channels_kept(tables: Tables) -> Figure:
     for (network, row), axis in axes.items():
         mine = layers[(layers["network"] == network) & (layers["ratio"] == ratios[row])]
         kept = mine.pivot_table("percent", "method", "position").reindex(methods)
-        image = axis.imshow(
-            kept,
-            cmap="Blues",
-            vmin=0,
-            vmax=100,
-            aspect="auto",
-            interpolation="none",
-            extent=(0.5, kept.shape[1] + 0.5, len(methods) - 0.5, -0.5),
-        )
-        axis.set_yticks(range(len(methods)), map(style.method, methods), fontsize=6)
+        seaborn.heatmap(kept, vmin=0, vmax=100, cmap="Blues", cbar=False, rasterized=True, ax=axis)
+        axis.set_yticks(np.arange(len(methods)) + 0.5, map(style.method, methods), fontsize=6, rotation=0)
+        every = max(1, round(kept.shape[1] / 5))
+        places = np.arange(every, kept.shape[1] + 1, every)
+        axis.set_xticks(places - 0.5, places, rotation=0)
         axis.tick_params(axis="y", length=0)
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.grid(visible=False)
         axis.spines[:].set_visible(True)
-        axis.set_xlabel("Prunable layer")
-    figure.colorbar(image, ax=[*axes.values()], label="Channels kept (%)", fraction=0.03, aspect=40, pad=0.02)
+        axis.set(xlabel="Prunable layer", ylabel=labels[row] if axis.get_subplotspec().is_first_col() else "")
+    figure.colorbar(
+        axis.collections[0], ax=[*axes.values()], label="Channels kept (%)", fraction=0.03, aspect=40, pad=0.02
+    )
     return _finished(figure, axes)
 
 
@@ -169,12 +181,8 @@ def training_curves(tables: Tables) -> Figure:
     rows = {"loss": "Training loss", "test_accuracy": "Test accuracy (%)"}
     figure, axes = _panels(curves, [*rows.values()], height=1.5)
     for (network, row), axis in axes.items():
-        mine = curves[curves["network"] == network]
-        for method in sorted(mine["method"].unique(), key=style.order):
-            epochs = mine[mine["method"] == method].groupby("epoch")[[*rows][row]].agg(["mean", "min", "max"])
-            look = {key: value for key, value in style.line(method).items() if key in ("color", "linestyle")}
-            axis.fill_between(epochs.index, epochs["min"], epochs["max"], color=look["color"], alpha=0.1, lw=0)
-            axis.plot(epochs.index, epochs["mean"], label=style.method(method), **look)
+        for method, mine in _by_method(curves[curves["network"] == network]):
+            _line(mine, "epoch", [*rows][row], axis, method, marker="", **BAND)
         if [*rows][row] == "loss":
             axis.set_yscale("log")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -192,11 +200,27 @@ FIGURES: dict[str, Callable[[Tables], Figure]] = {
 }
 
 
-def _measure(tables: Tables, measure: str) -> pd.DataFrame:
-    """The summary's cells of one measure, accuracies in per cent."""
-    cells = tables["cells"][tables["cells"]["measure"] == measure]
-    scale = 100 if measure == "accuracy" else 1
-    return cells.assign(**{end: scale * cells[end] for end in ("mean", "low", "high")})
+def _accuracies(tables: Tables) -> pd.DataFrame:
+    """The rows of the ledger, with accuracy in per cent."""
+    return tables["ledger"].assign(percent=100 * tables["ledger"]["accuracy"])
+
+
+def _by_method(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Each method's rows, in the order in which methods are shown."""
+    return [(method, rows[rows["method"] == method]) for method in sorted(rows["method"].unique(), key=style.order)]
+
+
+def _span(values: pd.Series) -> tuple[float, float]:
+    """The lowest and highest value; rounding may put the mean beside equal ones."""
+    return min(values.min(), values.mean()), max(values.max(), values.mean())
+
+
+def _line(rows: pd.DataFrame, x: str, y: str, axis: Axes, method: str, **more: object) -> None:
+    """The mean of `y` over seeds at every `x`, and what the seeds span, as the method looks."""
+    label, look = axis.get_ylabel(), style.line(method) | more
+    look["markeredgecolor"] = look["color"]
+    seaborn.lineplot(rows, x=x, y=y, errorbar=_span, ax=axis, label=style.method(method), legend=False, **look)
+    axis.set_ylabel(label)
 
 
 def _log_locator(low: float, high: float) -> Locator:
@@ -209,20 +233,12 @@ def _log_locator(low: float, high: float) -> Locator:
     return LogLocator()  # which may skip decades, as it cannot with subs
 
 
-def _dodge(cells: pd.DataFrame) -> dict[str, float]:
+def _dodge(rows: pd.DataFrame) -> dict[str, float]:
     """What to add to every method's ratios so that bars at the same ratio stand side by side."""
-    methods = sorted(cells["method"].unique(), key=style.order)
-    room = np.diff(np.sort(cells["ratio"].unique())).min(initial=1.0)
+    methods = sorted(rows["method"].unique(), key=style.order)
+    room = np.diff(np.sort(rows["ratio"].unique())).min(initial=1.0)
     places = np.arange(len(methods)) - (len(methods) - 1) / 2
     return dict(zip(methods, 0.12 * room * places / len(methods), strict=True))
-
-
-def _stages(cells: pd.DataFrame) -> list[str]:
-    return [stage for stage in LATER if (cells["stage"] == stage).any()]
-
-
-def _accuracy_labels(stages: Sequence[str]) -> list[str]:
-    return [f"Accuracy (%)\n{STAGES[stage].words}" for stage in stages]
 
 
 def _align(axes: Panels, stages: Sequence[str]) -> None:
@@ -232,15 +248,6 @@ def _align(axes: Panels, stages: Sequence[str]) -> None:
         limits = [axis.get_ylim() for axis in alike]
         for axis in alike:
             axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-
-
-def _methods(cells: pd.DataFrame, network: str, stage: str) -> list[tuple[str, pd.DataFrame]]:
-    """Each method's cells of a network, from the dense network to the highest ratio of `stage`."""
-    mine = cells[(cells["network"] == network) & cells["stage"].isin(["trained", stage])]
-    return [
-        (method, mine[mine["method"] == method].sort_values("ratio"))
-        for method in sorted(mine["method"].unique(), key=style.order)
-    ]
 
 
 def _panels(frame: pd.DataFrame, labels: Sequence[str], height: float) -> tuple[Figure, Panels]:
@@ -268,6 +275,11 @@ def _panels(frame: pd.DataFrame, labels: Sequence[str], height: float) -> tuple[
     return figure, axes
 
 
+def _lines(axis: Axes) -> list[Line2D]:
+    """The lines of methods, without those that seaborn adds for their bars."""
+    return [line for line in axis.get_lines() if not line.get_label().startswith("_")]
+
+
 def _labelled(axes: Panels) -> bool:
     """Name the lines of the last network's panels at their right ends; False, and nothing done, if they are too many.
 
@@ -276,11 +288,11 @@ def _labelled(axes: Panels) -> bool:
     (last, _), columns = [*axes][-1], axes[[*axes][-1]].get_subplotspec().get_gridspec().ncols
     panels = [axis for (network, _), axis in axes.items() if network == last]
     height = 1.25 * LABEL / (72 * panels[0].get_position().height * panels[0].figure.get_figheight())
-    if any(height * len(axis.get_lines()) > 1 for axis in panels) or len({name for name, _ in axes}) > columns:
+    if any(height * len(_lines(axis)) > 1 for axis in panels) or len({name for name, _ in axes}) > columns:
         return False
     for axis in panels:
         low, high = axis.get_ylim()
-        lines = sorted(axis.get_lines(), key=lambda line: line.get_ydata()[-1])
+        lines = sorted(_lines(axis), key=lambda line: line.get_ydata()[-1])
         ends = np.array([(line.get_ydata()[-1] - low) / (high - low) for line in lines])
         steps = height * np.arange(len(lines))
         places = steps + np.clip(isotonic_regression(ends - steps).x, 0, 1 - steps[-1])  # as near as room allows
@@ -304,7 +316,7 @@ def _finished(figure: Figure, axes: Panels, methods: Iterable[str] = ()) -> Figu
     for (_, row), axis in axes.items():
         if row < last:
             axis.set_xlabel("")
-    lines = {line.get_label(): line for axis in axes.values() for line in axis.get_legend_handles_labels()[0]}
+    lines = {line.get_label(): line for axis in axes.values() for line in _lines(axis)}
     handles = [lines[style.method(method)] for method in sorted(set(methods), key=style.order)]
     for rows in range(1, len(handles) + 1):
         legend = figure.legend(handles=handles, loc="outside upper center", ncols=math.ceil(len(handles) / rows))
