@@ -33,6 +33,7 @@ def typeset(folder: Path, cells: list[dict], protocol: str = "last") -> Path:
     simulated.write(folder, cells)
     (folder / "settings.csv").write_text("dataset,network,method,setting,value\ndigits,vgg11,l1,lam,0.1\n")
     (folder / "provenance.csv").write_text("item,value,records\nstudy,made-up,1\n")
+    (folder / "classes.csv").write_text("dataset,network,method,seed,ratio,stage,class,accuracy\n")
     tables.write(folder, folder / "tables", protocol)
     return folder / "tables"
 
@@ -118,7 +119,7 @@ def test_a_study_has_the_tables_of_its_stages(tmp_path):
     ):
         folder = tmp_path / stages[-1]
         cells = [row for stage in stages for row in rows({"l1": [0.5]}, stage=stage)]
-        names = {path.stem for path in typeset(folder, cells).glob("*.csv")} - {"settings", "provenance"}
+        names = {path.stem for path in typeset(folder, cells).glob("*.csv")} - {*tables.LISTINGS}
         assert names == set(tables.of_stages(stages))
         assert {f"{what}-{stage}" for what in ("accuracy", "difference") for stage in stages[1:]} <= names
         assert ("compensation" in names) == ("compensated" in stages)
@@ -200,7 +201,7 @@ def test_the_same_ledger_gives_every_table_in_the_same_bytes(study, tmp_path):
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()} for folder in ("one", "two"))
     assert one == two
     numbers = {f"{name}{end}" for name in tables.TABLES for end in (".csv", "-digits.tex", "-letters.tex")}
-    assert set(one) == numbers | {f"{name}.{form}" for name in ("settings", "provenance") for form in ("csv", "tex")}
+    assert set(one) == numbers | {f"{name}.{form}" for name in tables.LISTINGS for form in ("csv", "tex")}
 
 
 def test_a_setting_says_where_it_applies_in_as_few_words_as_there_are(study):

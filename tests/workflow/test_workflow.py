@@ -33,7 +33,7 @@ def test_study_runs_from_data_to_ledger_tables_and_figures(finished):
         assert record["measured"]["accuracy"] == row.accuracy
         assert record["checkpoint"]["sha256"] == row.checkpoint_sha256
         assert (finished.root / record["checkpoint"]["path"]).is_file()
-    assert {path.stem for path in (results / "tables").glob("*.csv")} == {*tables.TABLES, "settings", "provenance"}
+    assert {path.stem for path in (results / "tables").glob("*.csv")} == {*tables.TABLES, *tables.LISTINGS}
     drawn = {path.name for path in (finished.root / "figures/tiny").iterdir()}
     assert drawn == {f"{name}-digits.{kind}" for name in figures.FIGURES for kind in ("svg", "pdf", "png")}
 

@@ -1,5 +1,5 @@
 # From records to what people read. Everything after `ledger` needs the ledger's files alone.
-from slimming.reporting.tables import of_stages
+from slimming.reporting.tables import LISTINGS, of_stages
 
 LEDGER = {name: f"{RESULTS}/{name}.csv" for name in LEDGER_TABLES}
 TABLES = list(of_stages(stage for stage, _ in STUDY.steps()))
@@ -59,7 +59,7 @@ rule tables:
         report(
             expand(
                 f"{RESULTS}/tables/{{name}}.csv",
-                name=[*TABLES, "settings", "provenance"],
+                name=[*TABLES, *LISTINGS],
             ),
             category="Tables",
             caption="../report/table.rst",
@@ -69,7 +69,7 @@ rule tables:
             name=TABLES,
             dataset=STUDY.datasets,
         ),
-        expand(f"{RESULTS}/tables/{{name}}.tex", name=["settings", "provenance"]),
+        expand(f"{RESULTS}/tables/{{name}}.tex", name=LISTINGS),
     log:
         f"{LOGS}/tables.log",
     benchmark:

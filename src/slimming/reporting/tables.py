@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from slimming import ledger, tensorfile
-from slimming.reporting import style, summary
+from slimming.reporting import checklist, style, summary
 from slimming.stages.table import LATER
 
 DECIMALS = 2
@@ -55,6 +55,9 @@ TABLES = {
     "latency": Table("latency_ms", "pruned", "min", "Latency of one image (ms)", "ms", 1.0),
 }
 
+# Tables of text, with the widths of their last columns.
+LISTINGS = {"settings": (0.2, 0.45), "provenance": (0.55, 0.1), "checklist": (0.45, 0.06, 0.4)}
+
 # Where settings may differ, from the least to the most detailed.
 SCOPES = (
     [],
@@ -89,11 +92,15 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike, protocol
         for dataset in cells["dataset"].unique():
             part = shown[shown["dataset"] == dataset]
             tensorfile.write_text(output_dir / f"{name}-{dataset}.tex", latex(part, table))
-    settings = condense(ledger.read(ledger_dir / "settings.csv", "settings"))
-    provenance = ledger.read(ledger_dir / "provenance.csv", "provenance")
-    for name, frame, widths in (("settings", settings, (0.2, 0.45)), ("provenance", provenance, (0.55, 0.1))):
+    details = {name: ledger.read(ledger_dir / f"{name}.csv", name) for name in ("settings", "provenance", "classes")}
+    listings = {
+        "settings": condense(details["settings"]),
+        "provenance": details["provenance"],
+        "checklist": checklist.check(details | {"ledger": measured}),
+    }
+    for name, frame in listings.items():
         _write_csv(output_dir / f"{name}.csv", frame)
-        tensorfile.write_text(output_dir / f"{name}.tex", _listing(frame, widths))
+        tensorfile.write_text(output_dir / f"{name}.tex", _listing(frame, LISTINGS[name]))
 
 
 def latex(cells: pd.DataFrame, table: Table) -> str:
@@ -212,14 +219,15 @@ def _range(counts: pd.DataFrame) -> pd.Series:
     return low.where(low == high, low + "--" + high)
 
 
-def _listing(frame: pd.DataFrame, widths: tuple[float, float]) -> str:
-    """A longtable of text; `widths` of all columns but the first as shares of the line."""
-    columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in widths)
+def _listing(frame: pd.DataFrame, widths: tuple[float, ...]) -> str:
+    """A longtable of text; `widths` of the last columns as shares of the line, of the others as their text needs."""
+    columns = "l" * (len(frame.columns) - len(widths))
+    columns += "".join(rf">{{\raggedright\arraybackslash}}p{{{width}\linewidth}}" for width in widths)
     return (
         frame.style.format(escape="latex")
         .format_index(str.capitalize, escape="latex", axis="columns")
         .hide(axis="index")
-        .to_latex(environment="longtable", hrules=True, column_format="l" + columns)
+        .to_latex(environment="longtable", hrules=True, column_format=columns)
     )
 
 
