@@ -10,10 +10,8 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from slimming import methods, networks, sources
+from slimming import methods, networks, sources, yamlfile
 from slimming.errors import InputError, unknown
 from slimming.stages.table import STAGES, Stage
 
@@ -280,11 +278,7 @@ def load(path: str | os.PathLike) -> Study:
     """The study in a YAML file, or in JSON text (Study.settings). InputError names the first key that is wrong."""
     if str(path).startswith("{"):
         return parse(_json(str(path), "study"), "study")
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    return parse(content, str(path))
+    return parse(yamlfile.read(path), str(path))
 
 
 def parse(content: Any, origin: str) -> Study:

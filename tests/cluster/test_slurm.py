@@ -29,7 +29,7 @@ METHODS = ("none", "l1", "tl1-1")
 LEDGER = "results/tiny/ledger.csv"
 SAME = ["dataset", "network", "method", "seed", "ratio", "stage", "accuracy", "loss", "checkpoint_sha256"]
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.tools]
 
 
 class Most:

@@ -17,7 +17,7 @@ from reader import Reader, needs_chromium
 from slimming import ledger, records
 from slimming.reporting import page, style
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.tools]
 
 ID = "digits/vgg19/tl1-1/seed2/finetuned-0.4"
 CLAIMS = """claim,level,dataset,network,stage,ratio,estimate,low,high,unit,verdict,reason

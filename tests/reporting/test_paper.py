@@ -17,6 +17,8 @@ from slimming import ledger
 from slimming.claims import evaluation, rules
 from slimming.reporting import figures, macros, tables, tex
 
+pytestmark = pytest.mark.tools
+
 PAPER = Path(__file__).parents[2] / "paper"
 CONFIG = Path(__file__).parents[2] / "config"
 RULES = {"claims_file": CONFIG / "claims.yaml", "references_file": CONFIG / "references.csv"}

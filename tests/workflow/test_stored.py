@@ -8,6 +8,8 @@ import pytest
 from project import STUDY
 from repository import Repository
 
+pytestmark = pytest.mark.tools
+
 
 @pytest.fixture(scope="module")
 def published(complete, tmp_path_factory) -> Repository:

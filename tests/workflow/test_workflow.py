@@ -22,6 +22,7 @@ def files(root, pattern):
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.glob(pattern) if path.is_file()}
 
 
+@pytest.mark.tools
 def test_study_runs_from_data_to_ledger_tables_and_figures(finished):
     results = finished.root / "results/tiny"
     ledger = pd.read_csv(results / "ledger.csv")
@@ -38,6 +39,7 @@ def test_study_runs_from_data_to_ledger_tables_and_figures(finished):
     assert drawn == {f"{name}-digits.{kind}" for name in figures.FIGURES for kind in ("svg", "pdf", "png")}
 
 
+@pytest.mark.tools
 @tools.needs("latexmk")
 def test_paper_is_typeset(finished):
     from pypdf import PdfReader
@@ -47,6 +49,7 @@ def test_paper_is_typeset(finished):
     assert "??" not in text
 
 
+@pytest.mark.tools
 def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in finished.snakemake()
 
@@ -57,6 +60,7 @@ def test_new_times_alone_rerun_nothing(again):
     assert again.planned() == {}
 
 
+@pytest.mark.tools
 def test_ledger_alone_is_enough_for_tables_figures_and_paper(again, reports):
     """As in a clone that pulled nothing: no checkpoints, records, data or memory of earlier runs; all sources newer."""
     for folder in (
@@ -121,6 +125,7 @@ def test_edited_page_is_written_again_and_nothing_is_judged(again):
     assert again.planned() == {"page": 1}
 
 
+@pytest.mark.tools
 def test_changed_rules_are_judged_again_and_nothing_is_trained(again, reports):
     again.edit("config/claims.yaml", "confidence: 0.95", "confidence: 0.9")
     assert again.planned() == {rule: 1 for rule in reports if rule not in ("tables", "figures")}

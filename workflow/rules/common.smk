@@ -7,7 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from slimming import costs, ledger as ledgers, study as studies, tensorfile
+from slimming import costs, ledger as ledgers, study as studies, tensorfile, yamlfile
 from slimming.code import closure, kind
 from slimming.errors import InputError
 from slimming.schema import TABLES as LEDGER_TABLES
@@ -18,6 +18,8 @@ from slimming.store import provenance
 gc.set_threshold(100_000, 50, 1000)
 
 try:
+    for path in workflow.configfiles:  # Snakemake reads them less strictly
+        yamlfile.read(path)
     STUDY = studies.parse(config, "configuration")
     # Now, because Snakemake deletes an output before its job could refuse.
     ledgers.guard(STUDY.name, f"results/{STUDY.name}")

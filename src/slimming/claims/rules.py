@@ -6,12 +6,11 @@ Not for deciding anything: evaluation does that, with these rules and a ledger.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from slimming import yamlfile
 from slimming.errors import InputError, unknown
 from slimming.stages.table import STAGES
 from slimming.study import NAME, Model, Ratio
@@ -101,10 +100,7 @@ class Rules(Model):
 
 def load(path: str | os.PathLike) -> Rules:
     """The claims in a YAML file. InputError, one line, names the first key that is wrong."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+    content = yamlfile.read(path)
     try:
         return Rules.model_validate(content)
     except ValidationError as error:
