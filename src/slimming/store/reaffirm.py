@@ -32,7 +32,8 @@ from slimming.store import again, machines, provenance, sample
 from slimming.store.sample import Job
 
 COMPARED = ("ledger", "curves", "factors", "layers", "classes")
-TIMES = {"seconds", "compression_seconds", "latency_ms", "device", "record"}  # columns that no code decides
+# Columns that no code decides, or that are not known where a network is measured without that it was made of.
+TIMES = {"seconds", "compression_seconds", "latency_ms", "device", "record", "ratio_of"}
 ALPHA = 1e-3  # how often chance alone may make one figure of all that a check compares differ
 LEAST = 1 / 200  # what an accuracy may differ at least, where seeds do not
 WITHIN = f"within what seeds differ by chance (alpha {ALPHA:g} over all figures)"
