@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import report
 from slimming.cli import Parser, count
 from slimming.errors import SlimmingError
-from slimming.study import Machine
+from slimming.settings import Machine
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from slimming import data, networks
 from slimming.methods.base import Method
 from slimming.networks.base import Network
-from slimming.study import Machine, Schedule
+from slimming.settings import Machine, Schedule
 from slimming.training import loop
 
 

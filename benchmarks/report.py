@@ -15,7 +15,7 @@ import yaml
 
 from slimming import records, tensorfile
 from slimming.errors import unknown
-from slimming.study import Machine
+from slimming.settings import Machine
 
 PARTS = ("speed", "startup", "planning", "study")
 

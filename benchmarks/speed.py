@@ -15,7 +15,7 @@ import torch
 from benchmarks.worker import Job, dataset
 from slimming import data, networks
 from slimming.measuring.cost import macs
-from slimming.study import Machine, Schedule
+from slimming.settings import Machine, Schedule
 from slimming.training.engine import Differentiation, set_up
 from slimming.training.flat import FlatParameters
 

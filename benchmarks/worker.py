@@ -25,7 +25,7 @@ import torch
 from benchmarks import conventional
 from slimming import data, methods, networks
 from slimming.methods.penalised import Penalised
-from slimming.study import Machine, Model, Schedule
+from slimming.settings import Machine, Model, Schedule
 from slimming.training import engine, loop
 
 WARM_UP = 5  # steps

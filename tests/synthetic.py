@@ -119,7 +119,6 @@ def record(study: str, dataset: str, network: str, method: str, seed: int, stage
             "speedup": (60 * dense + 5000) / macs,
             "bytes": 4 * int(dense * share**1.8) + 9000,
             "channels": channels,
-            "ratio_of": None if stage == "trained" else "channels",
             "ratio_reached": 1 - share,
             "readers": {layer["site"]: READER for layer in layers},
             "latency_ms": {

@@ -5,7 +5,7 @@ import torch
 
 from examples import randomised
 from slimming.errors import InputError
-from slimming.study import Machine
+from slimming.settings import Machine
 from slimming.training import engine
 from slimming.training.flat import FlatParameters
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from slimming import study
 from slimming.errors import InputError
+from slimming.settings import Schedule
 from slimming.stages.table import STAGES
 
 CONFIGS = [path for path in sorted((Path(__file__).parents[1] / "config").glob("*.yaml")) if path.stem != "claims"]
@@ -191,7 +192,7 @@ def test_data_sets_and_networks_may_change_the_schedule(tiny):
         ("cifar10", "vgg11"): (9, 0.05),
         ("cifar10", "thin"): (9, 0.1),
     }
-    assert schedules["digits", "thin"] == study.Schedule(epochs=4)
+    assert schedules["digits", "thin"] == Schedule(epochs=4)
 
 
 def test_strength_is_the_methods_own_or_the_studys_by_network(tiny):
@@ -216,7 +217,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tiny):
 
 
 def test_defaults_are_the_papers():
-    schedule = study.Schedule()
+    schedule = Schedule()
     assert schedule.model_dump() == {
         "epochs": 160, "batch_size": 64, "lr": 0.1, "milestones": (0.5, 0.75), "lr_decay": 0.1, "momentum": 0.9,
         "weight_decay": 1e-4,

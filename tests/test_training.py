@@ -8,7 +8,7 @@ from benchmarks import conventional
 
 from examples import SMALL, pictures
 from slimming import data, methods, networks
-from slimming.study import Machine, Schedule
+from slimming.settings import Machine, Schedule
 from slimming.training import loop
 
 SEED = 3

@@ -9,8 +9,7 @@ leaves its draft, all but "measured" and "factors", beside the checkpoint; the s
     ratio       share of prunable channels asked to be removed (0 for "trained")
     run         the settings of the run (study.Run), enough to repeat it
     measured    stages.measure's figures (accuracies are fractions of the test set), ratio_reached (the share
-                of channels that is gone), reached (that of every count), what the ratio is a share of (ratio_of; null
-                where the pruned network was not measured along with it), compression_ratio and speedup (parameters and
+                of channels that is gone), reached (that of every count), compression_ratio and speedup (parameters and
                 multiply-accumulates of the dense network by those that are not zero), readers (by site, how the layer
                 that reads it is written: form, rank, kernels, kernels_nonzero), accuracy_best, that of the best epoch
                 (null where there were no epochs), and the provenance of measuring
@@ -34,6 +33,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -45,6 +45,7 @@ from slimming import tensorfile
 from slimming.errors import InputError
 
 SCHEMA = 1
+VECTORS = re.compile(r"avx|amx|fma|sse4|asimd|sve|bf16|i8mm")
 PACKAGES = ("slimming", "torch", "numpy", "safetensors")
 
 
@@ -73,6 +74,7 @@ def provenance(device: str, threads: int) -> dict:
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "machine": {
             "processor": _processor(),
+            "instructions": _instructions(),
             "cores": os.cpu_count(),
             "system": f"{platform.system()} {platform.machine()}",
         },
@@ -83,12 +85,21 @@ def provenance(device: str, threads: int) -> dict:
 
 
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or "unknown"
+
+
+def _instructions() -> str:
+    """The vector instructions that kernels are chosen by: processors of one name may differ in these, and in bits."""
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return " ".join(sorted(flag for flag in flags if VECTORS.match(flag))) or "unknown"
+
+
+@functools.cache
+def _cpuinfo(key: str) -> str:
+    """What Linux says of the first processor; "" where it says nothing."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
 @functools.cache

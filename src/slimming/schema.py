@@ -37,7 +37,7 @@ SOURCES = {
     "speedup": "measured.speedup",
     "bytes": "measured.bytes",
     "channels": "measured.channels",
-    "ratio_of": "measured.ratio_of",
+    "ratio_of": "compression.ratio_of",
     "ratio_reached": "measured.ratio_reached",
     "compression_seconds": "compression.seconds",
     "compression_passes": "compression.passes",

@@ -13,8 +13,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -25,65 +23,22 @@ from pydantic import (
 
 from slimming import methods, networks, sources, yamlfile
 from slimming.errors import InputError, unknown
+from slimming.settings import (
+    NAME,
+    Dataset,
+    Finetune,
+    Machine,
+    Name,
+    Network,
+    Ratio,
+    Schedule,
+    Scratch,
+    Seed,
+    validated,
+)
 from slimming.stages.table import STAGES, Stage
 
-Ratio = Annotated[float, Field(ge=0, lt=1)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
 OWN = ("label", "seeds")  # keys of a method's entry that are no parameters
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # of what becomes a folder
-Name = Annotated[str, Field(pattern=NAME)]
-
-
-class Model(BaseModel):
-    """Immutable, and strict about keys: a mistyped one is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Schedule(Model):
-    """SGD as in the paper: constant learning rate, cut at the given fractions of the epochs."""
-
-    epochs: int = Field(160, ge=1, description="epochs of training")
-    batch_size: int = Field(64, ge=1)
-    lr: float = Field(0.1, gt=0, description="initial learning rate")
-    milestones: tuple[Fraction, ...] = Field((0.5, 0.75), description="fractions of the epochs after which lr is cut")
-    lr_decay: float = Field(0.1, gt=0, le=1, description="factor of each cut")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0, description="on every parameter, scaling factors included")
-
-
-class Dataset(Model):
-    image_size: int | None = Field(None, ge=8, description="resize to this many pixels; default: as published")
-    schedule: dict[str, Any] = Field({}, description="differs from the study's schedule in these keys")
-
-
-class Network(Model):
-    """What it says besides are options of the architecture's family: `growth` of DenseNet, say."""
-
-    model_config = ConfigDict(extra="allow")
-
-    build: str | None = Field(None, description="architecture, where the entry's name is not one")
-    width: float = Field(1.0, gt=0, description="multiplies every channel count")
-    schedule: dict[str, Any] = Field({}, description="differs from the study's schedule in these keys")
-
-
-class Finetune(Model):
-    ratios: list[Ratio] = Field([], description="the ratios of the study that are fine-tuned too")
-    epochs: int | None = Field(None, ge=1, description="default: as many as the training had")
-
-
-class Scratch(Model):
-    ratios: list[Ratio] = Field([], description="the ratios of the study whose shapes are trained from scratch too")
-
-
-class Machine(Model):
-    """What computes a run, and how: part of its identity, because all of it changes the bits."""
-
-    threads: int = Field(1, ge=1, description="CPU threads of a job; their number changes the bits")
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of convolutions in training; measured in fp32")
-    compile: bool = Field(False, description="by torch.compile: pays for trainings of hours, costs minutes each")
 
 
 class Run(Machine):
@@ -269,7 +224,7 @@ class Study(Machine):
             method=parameters,
             method_slug=label,
             seed=seed,
-            schedule=_validated(Schedule, self.schedule.model_dump() | changed, f"schedule of {dataset}, {network}"),
+            schedule=validated(Schedule, self.schedule.model_dump() | changed, f"schedule of {dataset}, {network}"),
             **{setting: getattr(self, setting) for setting in Machine.model_fields},
         )
 
@@ -283,12 +238,12 @@ def load(path: str | os.PathLike) -> Study:
 
 def parse(content: Any, origin: str) -> Study:
     """The study in a mapping read from `origin`."""
-    return _validated(Study, content, origin)
+    return validated(Study, content, origin)
 
 
 def parse_run(text: str) -> Run:
     """The run that one line of JSON (Run.settings) describes."""
-    return _validated(Run, _json(text, "run"), "run")
+    return validated(Run, _json(text, "run"), "run")
 
 
 def _json(text: str, what: str) -> Any:
@@ -296,32 +251,6 @@ def _json(text: str, what: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise InputError(f"the {what} is not JSON ({error}); copy it from a record or a printed command") from error
-
-
-def _validated(model: type[Model], content: Any, origin: str) -> Any:
-    """`content` as `model`; pydantic's report becomes one line about the first fault."""
-    try:
-        return model.model_validate(content)
-    except InputError as error:
-        raise InputError(f"{origin}: {error}") from error
-    except ValidationError as error:
-        # A mistyped key is both unknown and missing; the first says more.
-        fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        where = ".".join(map(str, fault["loc"])) or "the top level"
-        if fault["type"] == "missing":
-            raise InputError(f"{origin}: {where} is missing") from error
-        if fault["type"] == "extra_forbidden":
-            known = _keys(model, fault["loc"][:-1])
-            raise InputError(f"{origin}: {where}: {unknown('key', fault['loc'][-1], known)}") from error
-        raise InputError(f"{origin}: {where}: {fault['msg']}, got {fault['input']!r}") from error
-
-
-def _keys(model: type[Model], path: tuple) -> list[str]:
-    """The keys that the mapping at `path` inside `model` may have."""
-    nested = {"datasets": Dataset, "networks": Network, "schedule": Schedule}
-    nested |= {"finetune": Finetune, "scratch": Scratch}
-    found = next((nested[part] for part in reversed(path) if part in nested), model)
-    return list(found.model_fields)
 
 
 def _numbers(value: Any) -> Any:

@@ -13,7 +13,7 @@ from benchmarks.speed import Team
 from benchmarks.worker import Job
 
 from slimming import data, methods, networks
-from slimming.study import Machine, Schedule
+from slimming.settings import Machine, Schedule
 from slimming.training import loop
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import torch
 from examples import SMALL, pictures, step
 from slimming import cli, methods, networks, pruning, records
 from slimming.errors import InputError
-from slimming.study import Schedule
+from slimming.settings import Schedule
 from slimming.training import loop
 from slimming.training.flat import FlatParameters
 from tiny import Work

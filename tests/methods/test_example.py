@@ -10,7 +10,7 @@ from examples import SMALL, pictures, randomised, step_of
 from slimming import checkpoints, data, methods, networks, pruning
 from slimming.measuring import cost
 from slimming.methods.base import Setting
-from slimming.study import Schedule
+from slimming.settings import Schedule
 from slimming.training import loop
 
 PAGE = Path(__file__).parents[2] / "docs" / "add-a-method.md"

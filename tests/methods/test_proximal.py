@@ -5,7 +5,7 @@ import torch
 
 from examples import SMALL, pictures, randomised, step_of
 from slimming import methods, networks, penalties, pruning
-from slimming.study import Schedule
+from slimming.settings import Schedule
 from slimming.training import loop
 
 PROXIMAL = sorted(name for name in methods.registry() if name.startswith("proximal-"))

@@ -10,7 +10,7 @@ from slimming import data, methods, networks, pruning
 from slimming.errors import InputError
 from slimming.measuring import accuracy
 from slimming.methods.selective import _smallest
-from slimming.study import Schedule
+from slimming.settings import Schedule
 from slimming.training import loop
 
 KINDS = ["swd", "swd-parameters", "swd-weights"]

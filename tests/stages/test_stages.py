@@ -35,7 +35,7 @@ def test_records_hold_what_their_documentation_says(made, stem):
     assert record["run"] == json.loads(made.run.settings())
     assert set(record["measured"]) == {
         "accuracy", "accuracy_best", "accuracy_per_class", "accuracy_top5", "bytes", "channels", "compression_ratio",
-        "latency_ms", "loss", "macs", "macs_nonzero", "nonzero", "parameters", "provenance", "ratio_of",
+        "latency_ms", "loss", "macs", "macs_nonzero", "nonzero", "parameters", "provenance",
         "ratio_reached", "reached", "readers", "speedup",
     }  # fmt: skip
     assert record["provenance"]["device"] == "cpu"

@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from slimming import yamlfile
 from slimming.errors import InputError, unknown
+from slimming.settings import NAME, Model, Ratio
 from slimming.stages.table import STAGES
-from slimming.study import NAME, Model, Ratio
 
 Pattern = Annotated[str, Field(min_length=1)]
 

@@ -26,7 +26,7 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
 
     Raises InputError for checkpoints of several runs, and one whose draft is missing or another's.
     """
-    first, dataset, dense, ratios_of = None, None, {}, {}
+    first, dataset, dense = None, None, {}
     for path in map(Path, paths):
         net, run, header = made(path)
         if dataset is None:
@@ -47,9 +47,6 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
         # Blalock et al. (2020): of sizes without zeros, original by new.
         for name, count in (("compression_ratio", "nonzero"), ("speedup", "macs_nonzero")):
             measured[name] = sizes[count] / measured[count] if measured[count] else None
-        # What is made of a pruned network has its ratio.
-        ratios_of |= {header["ratio"]: draft["compression"]["ratio_of"]} if "compression" in draft else {}
-        measured["ratio_of"] = ratios_of.get(header["ratio"]) if header["parent"] else None
         measured["readers"] = cost.readers(net)
         history = draft["history"]
         measured["accuracy_best"] = max(measured["accuracy"], *history["test_accuracy"]) if history else None

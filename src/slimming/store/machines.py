@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slimming import ledger, records
 
-KIND = ("machine.processor", "machine.system", "versions.torch")  # items of provenance.csv
+KIND = ("machine.processor", "machine.instructions", "machine.system", "versions.torch")  # items of provenance.csv
 
 
 def here() -> dict[str, str]:
@@ -16,7 +16,10 @@ def here() -> dict[str, str]:
 
 
 def alike(folder: Path) -> bool:
-    """Whether all measurements of the ledger in `folder` come from machines like this one."""
+    """Whether all measurements of the ledger in `folder` come from machines like this one.
+
+    A ledger that does not say all of a machine's kind comes from another: processors of one name give other bits.
+    """
     items = ledger.read(folder / "provenance.csv", "provenance").groupby("item")["value"].agg(set)
     return all(
         items.get(item) == {value} and items.get(f"measured.{item}", {value}) == {value}

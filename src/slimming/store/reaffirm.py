@@ -32,8 +32,7 @@ from slimming.store import again, machines, provenance, sample
 from slimming.store.sample import Job
 
 COMPARED = ("ledger", "curves", "factors", "layers", "classes")
-# Columns that no code decides, or that are not known where a network is measured without that it was made of.
-TIMES = {"seconds", "compression_seconds", "latency_ms", "device", "record", "ratio_of"}
+TIMES = {"seconds", "compression_seconds", "latency_ms", "device", "record"}  # columns that no code decides
 ALPHA = 1e-3  # how often chance alone may make one figure of all that a check compares differ
 LEAST = 1 / 200  # what an accuracy may differ at least, where seeds do not
 WITHIN = f"within what seeds differ by chance (alpha {ALPHA:g} over all figures)"
@@ -70,7 +69,7 @@ def reaffirm(
         _refuse_uncommitted()
     yield f"{len(drawn)} of {len(jobs)} jobs, sample seed {seed}; a change of code touches {len(touched)}"
     if not alike:
-        yield "measured on another kind of machine than this one, whose bits are others"
+        yield "measured on another kind of machine than this one, or on one not fully known: its bits are others"
     stored = {name: ledger.read(folder / f"{name}.csv", name) for name in COMPARED}
     with tempfile.TemporaryDirectory(prefix="slimming-reaffirm-") as place:
         today, then = Path(place, "today"), Path(place, "then")

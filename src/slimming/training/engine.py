@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from slimming.errors import InputError
 from slimming.networks.base import Network
-from slimming.study import Machine
+from slimming.settings import Machine
 from slimming.training.flat import FlatParameters
 
 WARM_UP = 3  # batches before a graph is captured: libraries choose and allocate in the first ones

@@ -21,7 +21,7 @@ from slimming.errors import InputError, SlimmingError
 from slimming.measuring import accuracy
 from slimming.methods.base import Method, Step
 from slimming.networks.base import Network
-from slimming.study import Machine, Schedule
+from slimming.settings import Machine, Schedule
 from slimming.training.engine import Differentiation
 from slimming.training.flat import FlatParameters
 
