@@ -31,7 +31,7 @@ def _operators_load() -> bool:
 
 
 if not _operators_load():
-    _declared = torch.library.Library("torchvision", "FRAGMENT")  # freed, it would undo them
+    _declared = torch.library.Library("torchvision", "FRAGMENT")  # freeing the library would undo its definitions
     for schema in SCHEMAS:
         _declared.define(schema)
 
