@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from slimming import records, tensorfile
+from slimming import tensorfile
 from slimming.errors import unknown
+from slimming.origin import origin
 from slimming.settings import Machine
 
 PARTS = ("speed", "startup", "planning", "study")
@@ -46,7 +47,7 @@ def bench(parts: Sequence[str], machine: Machine, output: Path | None, small: bo
     for part in parts:
         if part not in _PARTS:
             raise unknown("part of the bench", part, PARTS)
-    made = {"provenance": records.provenance(machine.device, machine.threads), "load": os.getloadavg()}
+    made = {"provenance": origin(machine.device, machine.threads), "load": os.getloadavg()}
     for part in parts:
         print(f"\n{part}", flush=True)
         made[part] = []

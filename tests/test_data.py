@@ -369,7 +369,7 @@ def test_a_resumed_epoch_equals_the_tail_of_an_unbroken_one(first):
 
 def test_the_last_smaller_batch_is_kept():
     assert [len(labels) for _, labels in data.batches(colours(), 16, 0, 0)] == [16, 16, 16, 2]
-    assert [len(labels) for _, labels in data.evaluation_batches(colours(), 3)] == [3, 3, 1]
+    assert [len(labels) for _, labels in data.evaluation_batches(colours(), 5)] == [5, 2]
 
 
 def test_evaluation_serves_the_test_split_in_order_without_augmentation():
@@ -414,3 +414,12 @@ def test_batches_have_the_same_bits_on_a_gpu():
     there = dataclasses.replace(dataset, **{name: value.cuda() for name, value in tensors.items()})
     batches = [(images.cpu(), labels.cpu()) for images, labels in data.batches(there, 16, 0, 0)]
     assert same(data.batches(dataset, 16, 0, 0), batches)
+
+
+@given(images=st.integers(1, 200), batch_size=st.integers(2, 50))
+def test_batches_hold_every_image_once_and_never_one_alone(images, batch_size):
+    spans = data.spans(images, batch_size)
+    sizes = [span.stop - span.start for span in spans]
+    assert [i for span in spans for i in range(span.start, span.stop)] == list(range(images))
+    assert all(size == batch_size for size in sizes[:-1])
+    assert 1 < sizes[-1] <= batch_size + 1 or images == 1

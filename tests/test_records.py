@@ -1,13 +1,7 @@
 """Records are JSON that is whole, of this schema, and says what made it."""
 
-import json
-import os
-import platform
-import subprocess
-import sys
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,47 +49,3 @@ def test_every_truncated_record_is_refused(tmp_path):
 def test_a_missing_record_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.json: not a readable record"):
         records.read(tmp_path / "none.json")
-
-
-def test_provenance_says_command_versions_machine_device_and_threads(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/some/where/slimming", "train", '{"a": 1}'])
-    made = records.provenance("cpu", 3)
-    assert made["command"] == "slimming train '{\"a\": 1}'"
-    assert made["versions"]["python"] == platform.python_version()
-    assert made["versions"]["torch"] == torch.__version__
-    assert set(records.PACKAGES) < set(made["versions"])
-    assert made["machine"]["cores"] == os.cpu_count()
-    assert made["machine"]["processor"]
-    assert (made["device"], made["threads"]) == ("cpu", 3)
-    assert made["started"].endswith("+00:00")
-    json.dumps(made, allow_nan=False)
-
-
-def test_the_commit_is_that_of_the_code_and_changes_are_marked(tmp_path, monkeypatch):
-    package = tmp_path / "package"
-    package.mkdir()
-    (package / "records.py").write_text("old")
-    (tmp_path / "other.txt").write_text("old")
-    monkeypatch.setattr(records, "__file__", str(package / "records.py"))
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-
-    def git(*arguments):
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    def commit():
-        records._commit.cache_clear()
-        return records._commit()
-
-    assert commit() == ""
-    git("init")
-    git("add", ".")
-    git("commit", "--message", "first")
-    head = git("rev-parse", "HEAD")
-    assert commit() == head
-    (tmp_path / "other.txt").write_text("not the package")
-    assert commit() == head
-    (package / "records.py").write_text("new")
-    assert commit() == head + "+"
-    records._commit.cache_clear()

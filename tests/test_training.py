@@ -1,6 +1,7 @@
 """The engine computes what the conventional loop computes, and stops and continues without a trace."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -109,6 +110,21 @@ def test_learning_rate_is_cut_at_half_and_three_quarters_for_every_length(epochs
     assert [epoch for epoch in range(1, epochs) if rates[epoch] < rates[epoch - 1]] == list(cuts)
     assert rates[0] == 0.1
     assert rates[-1] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("epochs", "rates"), [(1, [0.1]), (2, [0.1, 0.001])])
+def test_the_first_epoch_has_the_whole_learning_rate(epochs, rates):
+    assert [loop.learning_rate(Schedule(), epoch, epochs) for epoch in range(epochs)] == pytest.approx(rates)
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before(tmp_path):
+    dataset = pictures()
+    first = {"train_images": dataset.train_images[:33], "train_labels": dataset.train_labels[:33]}
+    dataset = dataclasses.replace(dataset, **first)
+    # VGG's maps shrink to one pixel here, of which BatchNorm cannot normalise a single one.
+    state = engine(build("vgg11"), dataset, methods.get("none"), 1, tmp_path / "resume")
+    assert [len(labels) for _, labels in data.batches(dataset, 16, SEED, 0)] == [16, 17]
+    assert len(state.history["loss"]) == 1
 
 
 def test_penalty_drives_scaling_factors_down(tmp_path):

@@ -20,8 +20,13 @@ PACKAGE = Path(__file__).parent
 NAME = PACKAGE.name
 
 # A run's settings reach its job on the command line, and records carry them on: these files decide no number.
-CARRIERS = {f"{name}.py" for name in ("__init__", "cli", "code", "costs", "errors", "records", "settings", "study")}
-CARRIERS |= {f"stages/{name}.py" for name in ("devices", "locks", "table")}
+CARRIERS = {
+    *(
+        f"{name}.py"
+        for name in ("__init__", "cli", "code", "costs", "errors", "origin", "records", "settings", "study")
+    ),
+    *(f"stages/{name}.py" for name in ("devices", "locks", "table")),
+}
 
 
 @functools.cache

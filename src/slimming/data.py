@@ -99,15 +99,14 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of the training split from batch `first` on, each image once, shuffled and augmented.
 
-    Yields images (B, C, H, W) float32, normalised, and labels (B,) int64; the last batch may be smaller.
+    Yields images (B, C, H, W) float32, normalised, and labels (B,) int64, in the parts that `spans` gives.
     Order, crops and flips are drawn for the whole epoch, on the CPU, from (seed, epoch) alone: a batch has
     the same content on every device, and whether or not those before it were asked for.
     """
     device = dataset.train_labels.device
     mean, std = _statistics(dataset)
     order, offsets, flips = (draw.to(device) for draw in _epoch(dataset, seed, epoch))
-    for start in range(first * batch_size, len(order), batch_size):
-        part = slice(start, start + batch_size)
+    for part in spans(len(order), batch_size)[first:]:
         images = dataset.train_images.index_select(0, order[part])
         if dataset.padding or dataset.flip:
             images = augment(images, dataset.padding, offsets[part], flips[part])
@@ -116,18 +115,29 @@ def batches(
 
 def plain_batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The training split in order, not augmented: images (B, C, H, W) float32, normalised, labels (B,) int64."""
-    mean, std = _statistics(dataset)
-    split = zip(dataset.train_images.split(batch_size), dataset.train_labels.split(batch_size), strict=True)
-    for images, labels in split:
-        yield normalise(images, mean, std), labels
+    return _in_order(dataset, dataset.train_images, dataset.train_labels, batch_size)
 
 
 def evaluation_batches(dataset: Dataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The test split in order, not augmented: images (B, C, H, W) float32, normalised, labels (B,) int64."""
+    return _in_order(dataset, dataset.test_images, dataset.test_labels, batch_size)
+
+
+def spans(images: int, batch_size: int) -> list[slice]:
+    """The batches of an epoch, `batch_size` images each and the last one smaller.
+
+    A last one of a single image joins the one before, for BatchNorm cannot normalise one value by itself.
+    """
+    starts = list(range(0, images, batch_size))
+    if len(starts) > 1 and images - starts[-1] == 1:
+        starts.pop()
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], images], strict=True)]
+
+
+def _in_order(dataset: Dataset, images: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     mean, std = _statistics(dataset)
-    split = zip(dataset.test_images.split(batch_size), dataset.test_labels.split(batch_size), strict=True)
-    for images, labels in split:
-        yield normalise(images, mean, std), labels
+    for part in spans(len(labels), batch_size):
+        yield normalise(images[part], mean, std), labels[part]
 
 
 def augment(images: Tensor, padding: int, offsets: Tensor, flips: Tensor) -> Tensor:

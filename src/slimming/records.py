@@ -23,30 +23,20 @@ leaves its draft, all but "measured" and "factors", beside the checkpoint; the s
     warnings    what the user should know, one line each
     checkpoint  path and sha256 of the file the figures belong to
     parent      sha256 of the checkpoint it was made from (null for "trained", unless another run trained the network)
-    provenance  command, commit, versions, machine, device, threads, started (UTC)
+    provenance  command, commit, code, versions, machine, device, threads, started (UTC), as of origin
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import json
 import os
-import platform
-import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from slimming import tensorfile
 from slimming.errors import InputError
 
 SCHEMA = 1
-VECTORS = re.compile(r"avx|amx|fma|sse4|asimd|sve|bf16|i8mm")
-PACKAGES = ("slimming", "torch", "numpy", "safetensors")
 
 
 def write(path: str | os.PathLike, record: Mapping) -> None:
@@ -63,55 +53,3 @@ def read(path: str | os.PathLike) -> dict:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a record of schema {SCHEMA}; make it again with this version")
     return record
-
-
-def provenance(device: str, threads: int) -> dict:
-    """What made the figures: command, commit, versions and machine."""
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": _commit(),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
-        "machine": {
-            "processor": _processor(),
-            "instructions": _instructions(),
-            "cores": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "device": device,
-        "threads": threads,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or "unknown"
-
-
-def _instructions() -> str:
-    """The vector instructions that kernels are chosen by: processors of one name may differ in these, and in bits."""
-    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
-    return " ".join(sorted(flag for flag in flags if VECTORS.match(flag))) or "unknown"
-
-
-@functools.cache
-def _cpuinfo(key: str) -> str:
-    """What Linux says of the first processor; "" where it says nothing."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-@functools.cache
-def _commit() -> str:
-    """The commit of the tree this package runs from; "+" marks changes not committed; "" outside git."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", str(here)], capture_output=True, text=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return head + ("+" if changed.strip() else "")

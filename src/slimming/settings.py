@@ -14,8 +14,6 @@ from slimming.errors import InputError, unknown
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # of what becomes a folder
-Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Model(BaseModel):
@@ -28,9 +26,11 @@ class Schedule(Model):
     """SGD as in the paper: constant learning rate, cut at the given fractions of the epochs."""
 
     epochs: int = Field(160, ge=1, description="epochs of training")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=2, description="BatchNorm needs two; a last batch of one joins the one before")
     lr: float = Field(0.1, gt=0, description="initial learning rate")
-    milestones: tuple[Fraction, ...] = Field((0.5, 0.75), description="fractions of the epochs after which lr is cut")
+    milestones: tuple[Fraction, ...] = Field(
+        (0.5, 0.75), description="fractions of the epochs after which lr is cut, never before the first epoch has ended"
+    )
     lr_decay: float = Field(0.1, gt=0, le=1, description="factor of each cut")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0, description="on every parameter, scaling factors included")

@@ -23,12 +23,11 @@ from pydantic import (
 
 from slimming import methods, networks, sources, yamlfile
 from slimming.errors import InputError, unknown
+from slimming.naming import LONGEST, NAME, Name, letters, named_alike
 from slimming.settings import (
-    NAME,
     Dataset,
     Finetune,
     Machine,
-    Name,
     Network,
     Ratio,
     Schedule,
@@ -122,7 +121,9 @@ class Study(Machine):
         for parameter, value in [("lam", self.lam), *(item for method in self.methods for item in method.items())]:
             for key in value if isinstance(value, Mapping) else ():
                 _refuse(self.networks, f"network in {parameter}", key)
-        # Ratios are told apart by six digits in the names of files.
+        for ratio in self.ratios:
+            if float(f"{ratio:g}") != ratio:
+                raise InputError(f"ratios: {ratio} has more than the six digits that names of files hold")
         named = {"ratios": self.ratios} | {f"{key}.ratios": ratios for key, ratios in subsets.items()}
         texts = {key: [f"{ratio:g}" for ratio in ratios] for key, ratios in named.items()}
         own = {
@@ -145,6 +146,15 @@ class Study(Machine):
         twice = {slug for slug in slugs if slugs.count(slug) > 1} if len(slugs) > len(set(slugs)) else set()
         if twice:
             raise InputError(f"methods: two share the slug of {min(twice)}; give one of them a `label`")
+        grid = dict.fromkeys(tuple(slug.split("/")[:3]) for slug in slugs)
+        endings = [(stage, "at", ratio) if STAGES[stage].parent else (stage,) for stage, ratio in self.steps()]
+        alike = named_alike((stage, *place, *ratio) for place in grid for stage, *ratio in endings)
+        if alike:
+            one, other = ("/".join(map(str, names[1:4])) for names in alike)
+            raise InputError(
+                f"{one} and {other} would have one name in the paper, \\{letters(*alike[0])}; "
+                "give a network another name, or a method another label"
+            )
         return self
 
     def runs(self) -> list[Run]:
@@ -212,8 +222,11 @@ class Study(Machine):
             slugs = {_get_method(parameters | {key: _for_network(key, value, network)}).slug for value in values}
             if "label" in method or len(slugs) < len(values):  # the slug does not tell them apart
                 label += f"-{key}{_text(parameters[key])}"
-        if not re.fullmatch(NAME, label):
-            raise InputError(f"methods: the label {label!r} is no name of a folder, which must match {NAME}")
+        if not re.fullmatch(NAME, label) or len(label) > LONGEST:
+            raise InputError(
+                f"methods: the label {label!r} is no name of a folder, which must match {NAME} "
+                f"and have at most {LONGEST} characters"
+            )
         changed = self.datasets[dataset].schedule | settings.schedule
         return Run(
             study=self.name,

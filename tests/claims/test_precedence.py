@@ -104,7 +104,7 @@ def test_without_history_nothing_is_known(tmp_path, repository):
     repository.commit("results")
     repository.git("clone", "--quiet", "--depth=1", f"file://{repository.root}", str(tmp_path / "shallow"))
     found = precedence.of(tmp_path / "shallow/claims.yaml", tmp_path / "shallow/results")
-    assert found.first == "unknown"
+    assert found[:2] == ("unknown", precedence.CUT_SHORT)
 
 
 def test_outside_git_nothing_is_known(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 
 import simulated
 import synthetic
-from slimming import ledger
+from slimming import ledger, naming
 from slimming.claims import evaluation
 from slimming.errors import InputError
 from slimming.reporting import macros, summary
@@ -116,9 +116,9 @@ def test_a_name_says_which_rows_it_is_about(written):
     for name, source in sources(written).items():
         if "seeds" in source["statistic"]:
             rows = source["rows"]
-            at = "" if rows["stage"] == "trained" else macros.letters("at", rows["ratio"])
-            place = macros.letters(*(rows[key] for key in ("stage", "dataset", "network", "method"))) + at
-            measure = "|".join(map(macros.letters, summary.MEASURES))
+            at = "" if rows["stage"] == "trained" else naming.letters("at", rows["ratio"])
+            place = naming.letters(*(rows[key] for key in ("stage", "dataset", "network", "method"))) + at
+            measure = "|".join(map(naming.letters, summary.MEASURES))
             assert re.fullmatch(rf"({measure}){place}(Sd)?", name)
             assert name.endswith("Sd") == source["statistic"].startswith("sample standard deviation")
             assert name.startswith("Difference") == source["statistic"].endswith("minus l1")
@@ -208,7 +208,7 @@ def test_a_study_without_a_baseline_has_no_headline(tmp_path):
     ],
 )
 def test_names_are_spelled_in_letters(names, spelled):
-    assert macros.letters(*names) == spelled
+    assert naming.letters(*names) == spelled
 
 
 def test_numbers_of_claims_and_published_results_are_what_their_files_say(tmp_path, monkeypatch):

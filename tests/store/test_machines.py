@@ -4,6 +4,7 @@ import pytest
 
 import synthetic
 from slimming import ledger, records
+from slimming.origin import origin
 from slimming.store import machines
 
 
@@ -12,7 +13,7 @@ def study(tmp_path):
     """A function that writes a ledger measured on this machine, but for some of what is said of it."""
 
     def written(**changed):
-        made = records.provenance("cpu", 1)
+        made = origin("cpu", 1)
         machine = {key: value for key, value in (made["machine"] | changed).items() if value}
         paths = synthetic.write(
             tmp_path, networks=("vgg19",), methods=("none",), seeds=(1,), ratios=(0.4,), finetuned=()

@@ -24,6 +24,7 @@ WORDS = {
     UNKNOWN: "Which came first, the rules or these measurements, is not known from the history at hand.",
 }
 NOT_COMMITTED = "not committed"
+CUT_SHORT = "not known, because the history here is cut short (git fetch --unshallow)"
 
 
 class Precedence(NamedTuple):
@@ -48,11 +49,11 @@ def of(claims_file: str | os.PathLike, ledger_dir: str | os.PathLike) -> Precede
     measured = [value.removesuffix("+") for value in provenance.query("item == 'commit'")["value"]]
     rules, held = _last_change(claims_file), _last_change(ledger_dir / "ledger.csv")
     repository = claims_file.parent
-    if not rules or _git(repository, "rev-parse", "--is-shallow-repository") != "false":
-        first = UNKNOWN
-    else:
-        first = _first(repository, rules, measured, held)
-    return Precedence(first, _shown(repository, [rules]), _shown(repository, measured))
+    shallow = _git(repository, "rev-parse", "--is-shallow-repository") == "true"
+    first = UNKNOWN if shallow or not rules else _first(repository, rules, measured, held)
+    # Where history is cut short, git takes the oldest commit at hand for the one that changed a file last.
+    changed = CUT_SHORT if shallow and rules else _shown(repository, [rules])
+    return Precedence(first, changed, _shown(repository, measured))
 
 
 def _first(repository: Path, rules: str, measured: list[str], held: str) -> str:

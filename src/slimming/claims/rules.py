@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from slimming import yamlfile
 from slimming.errors import InputError, unknown
-from slimming.settings import NAME, Model, Ratio
+from slimming.naming import NAME
+from slimming.settings import Model, Ratio
 from slimming.stages.table import STAGES
 
 Pattern = Annotated[str, Field(min_length=1)]

@@ -18,8 +18,9 @@ import pandas as pd
 
 from slimming import ledger, tensorfile
 from slimming.claims import evaluation, judgement, precedence, references, rules, statistics
+from slimming.naming import letters
 from slimming.reporting import tex
-from slimming.reporting.tex import Macro, letters
+from slimming.reporting.tex import Macro
 
 COMPARED = ["dataset", "network", "treatment", "reference", "metric", "stage"]
 COLUMNS = {"seeds": "d", "estimate": "z.2f", "low": "z.2f", "high": "z.2f", "p": ".2g", "p_against": ".2g"}

@@ -23,8 +23,9 @@ import pandas as pd
 
 from slimming import ledger, tensorfile
 from slimming.errors import InputError
+from slimming.naming import letters
 from slimming.reporting import judged, style, summary, tex
-from slimming.reporting.tex import Macro, letters
+from slimming.reporting.tex import Macro
 from slimming.stages.table import UNTRAINED
 
 # How a measure is printed: the factor from the ledger's unit, and decimals. The others are counts.

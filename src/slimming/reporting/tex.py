@@ -15,8 +15,6 @@ import pandas as pd
 
 from slimming.reporting import style
 
-WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Point")
-SPELLED = dict(zip("0123456789.", WORDS, strict=True))
 LABELS: dict[str, Callable[[str], str]] = {"dataset": style.name, "network": style.name, "method": style.method}
 
 
@@ -29,16 +27,6 @@ class Macro(NamedTuple):
     column: str
     statistic: str
     rows: dict[str, Any]
-
-
-def letters(*names: object) -> str:
-    """`names` in letters only, digits spelled out, "." between them as Point; words start with a capital.
-
-    >>> letters("accuracy", "lp-0.5")
-    'AccuracyLpZeroPointFive'
-    """
-    words = re.findall(r"[A-Za-z]+|[0-9]|(?<=[0-9])[.](?=[0-9])", " ".join(map(str, names)))
-    return "".join(SPELLED.get(word, word[0].upper() + word[1:]) for word in words)
 
 
 def label(column: str, slug: str) -> str:

@@ -15,6 +15,7 @@ import torch
 from slimming import checkpoints, code, data, methods, records, sources, study, tensorfile
 from slimming.errors import InputError
 from slimming.networks.base import Network
+from slimming.origin import doubts, origin
 from slimming.stages import devices, locks, table
 from slimming.study import Run
 from slimming.training import engine, loop
@@ -29,7 +30,7 @@ class Job:
         self.checkpoint, self.resume, self.draft, self.diverged = (
             folder / f"{self.stem}.{ending}" for ending in ("safetensors", "resume", "json", "diverged.json")
         )
-        self.provenance = records.provenance(device=run.device, threads=run.threads)
+        self.provenance = origin(device=run.device, threads=run.threads)
 
     def alone(self) -> AbstractContextManager[None]:
         """For all of a training: a Snakemake that was killed leaves its jobs behind, and the next one sends them again.
@@ -56,8 +57,9 @@ class Job:
         """
         header = self.header(layers)
         checkpoints.save(self.checkpoint, net, header)
-        draft = header | {"schema": records.SCHEMA, "provenance": self.provenance, "history": {}, "warnings": []}
+        draft = header | {"schema": records.SCHEMA, "provenance": self.provenance, "history": {}}
         draft |= {"checkpoint": {"sha256": tensorfile.sha256(self.checkpoint)}, **extra}
+        draft["warnings"] = [*dict.fromkeys([*extra.get("warnings", ()), *doubts()])]
         records.write(self.draft, draft)
         self.diverged.unlink(missing_ok=True)
         for file in (self.checkpoint, self.resume):

@@ -15,6 +15,7 @@ from slimming import data, networks, records, tensorfile
 from slimming.errors import InputError
 from slimming.measuring import accuracy, cost, latency
 from slimming.networks.base import Network
+from slimming.origin import doubts, origin
 from slimming.stages import table
 from slimming.stages.job import made, start
 
@@ -50,8 +51,9 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
         measured["readers"] = cost.readers(net)
         history = draft["history"]
         measured["accuracy_best"] = max(measured["accuracy"], *history["test_accuracy"]) if history else None
-        measured["provenance"] = records.provenance(device=run.device, threads=run.threads)
-        record = draft | {"measured": measured}
+        measured["provenance"] = origin(device=run.device, threads=run.threads)
+        warnings = [*dict.fromkeys([*draft["warnings"], *doubts()])]
+        record = draft | {"measured": measured, "warnings": warnings}
         record["checkpoint"] = draft["checkpoint"] | {"path": path.as_posix()}
         if not table.STAGES[header["stage"]].parent:
             record["factors"] = histogram(net)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slimming import ledger, records
+from slimming import ledger
+from slimming.origin import origin
 
 KIND = ("machine.processor", "machine.instructions", "machine.system", "versions.torch")  # items of provenance.csv
 
 
 def here() -> dict[str, str]:
     """This machine's kind."""
-    made = records.provenance("cpu", 1)
+    made = origin("cpu", 1)
     return {item: made[outer][inner] for item in KIND for outer, _, inner in [item.partition(".")]}
 
 

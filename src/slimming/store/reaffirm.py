@@ -24,9 +24,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from slimming import code, ledger, records, tensorfile
+from slimming import code, ledger, tensorfile
 from slimming import study as studies
 from slimming.errors import InputError, SlimmingError
+from slimming.origin import commit
 from slimming.schema import KEY, TABLES
 from slimming.store import again, machines, provenance, sample
 from slimming.store.sample import Job
@@ -74,11 +75,11 @@ def reaffirm(
     with tempfile.TemporaryDirectory(prefix="slimming-reaffirm-") as place:
         today, then = Path(place, "today"), Path(place, "then")
         if touched and not alike:
-            commit = again.commit_with({digest for job in drawn for digest in provenance.digests(job.record)})
-            yield f"both run here: today's code, and that of {commit[:12]}, which made what is stored"
+            made_by = again.commit_with({digest for job in drawn for digest in provenance.digests(job.record)})
+            yield f"both run here: today's code, and that of {made_by[:12]}, which made what is stored"
             made = again.make(config, drawn, today, epochs=epochs)
-            faults = _differing(_tables(made), _tables(again.make(config, drawn, then, commit, epochs)))
-            how = f"equal to the bit to the code of {commit[:12]}, on another kind of machine"
+            faults = _differing(_tables(made), _tables(again.make(config, drawn, then, made_by, epochs)))
+            how = f"equal to the bit to the code of {made_by[:12]}, on another kind of machine"
             how += f", in a schedule of {epochs} epochs" if epochs else ""
         elif epochs:
             curves = {"curves": again.histories(config, drawn, today, epochs)}
@@ -98,7 +99,7 @@ def reaffirm(
         raise SlimmingError(f"{config}: {len(faults)} figures differ{changes}; nothing was written")
     yield f"all {how}"
     if touched:
-        entry = {"commit": _commit(), "jobs": len(drawn), "of": len(jobs), "seed": seed, "found": how}
+        entry = {"commit": commit().name, "jobs": len(drawn), "of": len(jobs), "seed": seed, "found": how}
         entry |= {"machine": machines.here()["machine.processor"], "date": datetime.now(UTC).isoformat("T", "seconds")}
         provenance.write(folder / "jobs.json", _carried(known, jobs, entry))
         yield f"{folder / 'jobs.json'} takes the digests of today's code"
@@ -171,14 +172,11 @@ def _changed(known: provenance.Provenance, drawn: list[Job]) -> list[str]:
     return sorted(files)
 
 
-def _commit() -> str:
-    return records.provenance("cpu", 1)["commit"]
-
-
 def _refuse_uncommitted() -> None:
-    commit = _commit()
-    if not commit or commit.endswith("+"):
-        raise InputError("the code is not that of a commit, so that nothing could be said of it; commit it first")
+    name, doubt = commit()
+    if doubt or name.endswith("+"):
+        why = doubt or "it has changes"
+        raise InputError(f"the code is not that of a commit, so that nothing could be said of it ({why}); commit it")
 
 
 def _carried(known: provenance.Provenance, jobs: list[Job], entry: dict) -> provenance.Provenance:

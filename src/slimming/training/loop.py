@@ -38,8 +38,8 @@ class DivergedError(SlimmingError):
 
 
 def learning_rate(schedule: Schedule, epoch: int, epochs: int) -> float:
-    """The rate of `epoch` (from 0): lr * decay^(milestones passed), milestones at epoch int(fraction * epochs)."""
-    passed = sum(epoch >= int(fraction * epochs) for fraction in schedule.milestones)
+    """The rate of `epoch` (from 0): lr * decay^(milestones passed), a milestone at max(1, int(fraction * epochs))."""
+    passed = sum(epoch >= max(1, int(fraction * epochs)) for fraction in schedule.milestones)
     return schedule.lr * schedule.lr_decay**passed
 
 
@@ -80,7 +80,7 @@ def train(
     net.to(dataset.train_labels.device, memory_format=torch.channels_last)  # convolutions are faster so everywhere
     flat = FlatParameters(net, machine.precision)
     images = len(dataset.train_labels)
-    steps = -(-images // schedule.batch_size)
+    steps = len(data.spans(images, schedule.batch_size))
     step = Step(
         net,
         *(flat.parts[name] for name in ("gamma", "shift", "weights")),
