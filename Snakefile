@@ -44,14 +44,7 @@ rule all:
 onsuccess:
     forget_states()
     provenance.export(JOBS, PRODUCTS)
-    print(
-        f"{STUDY.name}: ledger in {RESULTS}, tables in {RESULTS}/tables, figures in {FIGURES}, verdicts in {RESULTS}/report.html"
-    )
     if os.path.exists(PAPER):
         # Where readers look for it; each study keeps its own.
         tensorfile.write_aside("paper/paper.pdf", partial(shutil.copy, PAPER))
-        print(f"paper in {PAPER}, and in paper/paper.pdf until another study runs")
-    if not LATEXMK:
-        print(
-            "no paper typeset: latexmk was not found; install TeX (see README) and run the same command again"
-        )
+    say_what_came_out()

@@ -102,6 +102,11 @@ def test_bad_input_is_one_line_and_status_2_and_nothing_is_written(arguments, me
     [
         (InputError("bad request"), 2, "slimming: error: bad request"),
         (SlimmingError("bad luck"), 1, "slimming: error: bad luck"),
+        (
+            OSError(30, "Read-only file system", "x.lock"),
+            2,
+            "slimming: error: x.lock: Read-only file system; choose another place or file",
+        ),
         (KeyboardInterrupt(), 130, "slimming: interrupted; the same command continues where it stopped"),
     ],
 )
@@ -112,9 +117,10 @@ def test_exit_status_tells_bad_input_failure_and_interrupt_apart(error, status, 
 
 
 def test_a_defect_is_not_dressed_up_as_bad_input(monkeypatch):
-    monkeypatch.setattr(cli, "measure", failing(ZeroDivisionError()))
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["measure", "x", "--data", "d"])
+    for error in (ZeroDivisionError(), OSError("of no file")):
+        monkeypatch.setattr(cli, "measure", failing(error))
+        with pytest.raises(type(error)):
+            cli.main(["measure", "x", "--data", "d"])
 
 
 def test_a_data_set_is_prepared_as_asked(tmp_path):

@@ -1,6 +1,5 @@
 """Records are JSON that is whole, of this schema, and says what made it."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from slimming.errors import SlimmingError
+from slimming.errors import InputError, SlimmingError
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -337,12 +337,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SlimmingError as error:
         print(f"slimming: error: {error}", file=sys.stderr)
         return error.status
-    except KeyboardInterrupt:
-        print("slimming: interrupted; the same command continues where it stopped", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader of our output has gone, as in `slimming ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # of the file system: an unreadable file, a place that cannot be written, a full disk
+        if not error.filename:
+            raise
+        print(f"slimming: error: {error.filename}: {error.strerror}; choose another place or file", file=sys.stderr)
+        return InputError.status
+    except KeyboardInterrupt:
+        print("slimming: interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
     return 0
 
 

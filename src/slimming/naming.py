@@ -1,4 +1,4 @@
-"""Names: what becomes of a study's names in folders and in the paper. Imports no torch."""
+"""Names and counts in words: what becomes of a study's names in folders and in the paper. Imports no torch."""
 
 from __future__ import annotations
 
@@ -36,3 +36,12 @@ def named_alike(names: Iterable[tuple[object, ...]]) -> list[tuple[object, ...]]
                 return [seen[macro], parts]
             seen[macro] = parts
     return []
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and a noun, which is singular for one.
+
+    >>> counted(1, "job"), counted(2, "job")
+    ('1 job', '2 jobs')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"

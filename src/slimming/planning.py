@@ -17,6 +17,7 @@ import yaml
 from slimming import costs, methods, records, sources
 from slimming.costs import Speed
 from slimming.errors import InputError
+from slimming.naming import counted
 from slimming.stages import table
 from slimming.study import Run, Study
 
@@ -160,7 +161,7 @@ def report(study: Study, asked: Profile, known: Iterable[Speed], spent: Mapping[
     runs = study.runs()
     stored, states = (sum(part) for part in zip(*(costs.storage(study, run) for run in runs), strict=True))
     gpu_hours, hours = sum(line.gpu_hours for line in lines), sum(line.hours for line in lines)
-    text = [f"{study.name} on {asked.name}: {len(runs)} runs", ""]
+    text = [f"{study.name} on {asked.name}: {counted(len(runs), 'run')}", ""]
     text += [f"{'':10}{'jobs':>8}{'sent':>8}{'hours':>11}{'longest':>11}{'GPU-hours':>11}{'memory':>11}"]
     for line in lines:
         memory = max(costs.memory(run) for run in runs)
@@ -177,7 +178,7 @@ def report(study: Study, asked: Profile, known: Iterable[Speed], spent: Mapping[
     text += ["", f"checkpoints   {stored / 1e9:10.2f} GB, and {states / 1e9:.2f} GB of states until the ledger is made"]
     if asked.at_once:
         least = max(hours / asked.at_once, *(line.longest for line in lines))
-        text += [f"at least      {least:10.2f} hours, with {asked.at_once} jobs at once"]
+        text += [f"at least      {least:10.2f} hours, with {counted(asked.at_once, 'job')} at once"]
     if price is not None:
         most = "" if measured else ", at most"
         text += [f"cost          {price * gpu_hours:10.2f}, at {price:g} per GPU-hour{most}"]

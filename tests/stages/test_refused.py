@@ -64,6 +64,14 @@ def test_a_bad_checkpoint_is_refused_and_nothing_overwritten(stage, stem, spoil,
     refused(again, command, message, capsys)
 
 
+@pytest.mark.parametrize("stage", ["train", "prune", "finetune", "scratch"])
+def test_a_place_that_cannot_be_written_is_refused(stage, again, capsys):
+    (again.folder / "file").write_text("no folder")
+    command = getattr(again, stage)()
+    command[command.index("--checkpoints") + 1] = str(again.folder / "file" / "checkpoints")
+    refused(again, command, f"cannot write {again.folder}/file/checkpoints/.*: Not a directory; ", capsys)
+
+
 @pytest.mark.parametrize("ratio", ["1", "-0.5", "nan", "1.5"])
 def test_a_ratio_outside_the_range_is_refused(ratio, again, capsys):
     path = again.checkpoints / "trained.safetensors"

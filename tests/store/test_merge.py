@@ -116,9 +116,7 @@ def test_the_same_measurement_changed_by_both_is_a_conflict_and_ours_stays(tmp_p
         measure_again(versions["theirs"][0], "3" * 40)
     base, ours, theirs = collected(tmp_path, versions)
     before = ours.read_bytes()
-    with pytest.raises(
-        SlimmingError, match=r"results/synthetic/ledger.csv: both sides changed 1 rows \(dataset digits"
-    ):
+    with pytest.raises(SlimmingError, match=r"results/synthetic/ledger.csv: both sides changed 1 row \(dataset digits"):
         merge.merge(base, ours, theirs, "results/synthetic/ledger.csv")
     assert ours.read_bytes() == before
 

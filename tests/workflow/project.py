@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,13 +44,15 @@ class Project:
 
     def call(self, *command: str, check: bool = True, **extra: str) -> str:
         """What a command prints on both streams."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, **IDENTITY, "PYTHONPATH": str(self.root / "src"), "PATH": path, **extra}
-        done = subprocess.run(
-            command, cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        streams = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        done = subprocess.run(command, cwd=self.root, env=self.environment(**extra), **streams)
         assert done.returncode == 0 or not check, done.stdout[-5000:]
         return done.stdout
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """For commands in the folder: they find the code that lies there, and this Python's programs."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, **IDENTITY, "PYTHONPATH": str(self.root / "src"), "PATH": path, **extra}
 
     def git(self, *arguments: str, **options) -> str:
         return self.call("git", *arguments, **options)
@@ -65,10 +68,7 @@ class Project:
     def planned(self, *arguments: str) -> dict[str, int]:
         """The jobs that would run now, {rule: count}."""
         lines = self.snakemake("--dry-run", *arguments).splitlines()
-        if "Job stats:" not in lines:
-            return {}
-        start = lines.index("Job stats:") + 3
-        rows = [line.split() for line in lines[start : lines.index("", start)]]
+        rows = [row.groups() for row in map(re.compile(r" (\w+) +(\d+) *").fullmatch, lines) if row]
         return {rule: int(count) for rule, count in rows if rule not in ("total", "all")}
 
     def depending(self, rule: str) -> dict[str, int]:

@@ -41,6 +41,14 @@ def test_clone_and_pull_then_nothing_to_do(clone):
     assert "up to date" in clone.dvc("status")
 
 
+def test_a_checkout_with_other_line_ends_is_the_same_to_the_byte(published, tmp_path):
+    published.git("-c", "core.autocrlf=true", "clone", "--quiet", str(published.root), str(tmp_path / "windows"))
+    names = published.git("ls-files").splitlines()
+    assert [
+        name for name in names if (tmp_path / "windows" / name).read_bytes() != (published.root / name).read_bytes()
+    ] == []
+
+
 def test_one_changed_strength_reruns_its_branch(clone, downstream):
     clone.edit(STUDY, "methods: [none, l1,", "methods: [none, {name: l1, lam: 0.004},")
     assert clone.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, "measure": 1, **downstream}

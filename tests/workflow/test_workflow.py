@@ -1,7 +1,10 @@
 """The workflow runs from data to paper, runs nothing twice, and reruns what a change touches and no more."""
 
+import contextlib
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +23,12 @@ from slimming.stages.table import STAGES
 def files(root, pattern):
     """{path: (content, time)} below `root`."""
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.glob(pattern) if path.is_file()}
+
+
+def said_to_lie_there(printed):
+    """{what: path} of what the end of a run names."""
+    what = ("page", "paper", "ledger", "tables", "figures")
+    return dict(line.split(maxsplit=1) for line in printed.splitlines() if line.startswith(what))
 
 
 @pytest.mark.tools
@@ -79,6 +88,8 @@ def test_ledger_alone_is_enough_for_tables_figures_and_paper(again, reports):
         path.touch()
     (again.root / "results/tiny/paper.pdf").unlink(missing_ok=True)
     assert again.planned(*reports) == reports
+    printed = again.snakemake("tables")
+    assert said_to_lie_there(printed) == {"ledger": "results/tiny/ledger.csv", "tables": "results/tiny/tables"}
     again.snakemake(*reports)
 
 
@@ -235,6 +246,50 @@ def test_another_study_s_ledger_is_refused_before_anything_is_deleted(again):
     (line,) = [line for line in printed.splitlines() if "slimming: error" in line]
     assert "results/tiny: holds the ledger of study 'other', not 'tiny'" in line
     assert files(again.root / "results", "**/*") == before
+
+
+def test_a_name_alone_says_that_a_study_is_to_be_given(fresh):
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--config", "name=x"]
+    (line,) = [line for line in fresh.call(*command, check=False).splitlines() if "error" in line]
+    assert line == ("slimming: error: --config name=x says no study; give its file, --configfile config/<study>.yaml")
+
+
+COMMAND = "slimming prepare digits"
+
+
+def test_in_a_file_a_run_is_plain_lines_and_commands_are_in_the_log_alone(fresh):
+    printed = fresh.snakemake("data/prepared/digits.safetensors")
+    assert "1 of 1 done: prepare digits" in printed
+    assert "\x1b" not in printed
+    assert COMMAND not in printed
+    (log,) = fresh.root.glob(".snakemake/log/*.log")
+    assert COMMAND in log.read_text()
+
+
+def test_on_a_terminal_a_run_is_a_bar_a_rule(fresh):
+    reader, writer = pty.openpty()
+    command = [sys.executable, "-m", "snakemake", "data/prepared/digits.safetensors", "--cores", "1"]
+    run = subprocess.Popen(
+        [*command, "--configfile", STUDY], cwd=fresh.root, env=fresh.environment(), stdout=writer, stderr=writer
+    )
+    os.close(writer)
+    printed = b""
+    with contextlib.suppress(OSError):  # the terminal's other end is closed
+        while part := os.read(reader, 65536):
+            printed += part
+    os.close(reader)
+    assert run.wait() == 0, printed.decode()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.decode())
+    assert "Workflow Progress" in shown
+    assert re.search(r"prepare +\S*━+ +100%", shown)
+    assert COMMAND not in shown
+
+
+def test_a_failed_job_shows_its_log(fresh):
+    fresh.edit("src/slimming/sources.py", "def fetch(", "def fetch_differently(")
+    printed = fresh.snakemake("data/prepared/digits.safetensors", check=False)
+    assert "AttributeError" in printed
+    assert "logs/prepare/digits.log" in printed
 
 
 def test_workflow_is_lint_clean(fresh):

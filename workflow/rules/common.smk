@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import sys
+import time
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,12 @@ from slimming.store import provenance
 
 # Snakemake keeps nearly all that it makes while planning: collecting rarely takes a fifth off `snakemake -n`.
 gc.set_threshold(100_000, 50, 1000)
+STARTED = time.monotonic()
 
+if not workflow.configfiles and "datasets" not in config:
+    sys.exit(
+        f"slimming: error: --config name={config['name']} says no study; give its file, --configfile config/<study>.yaml"
+    )
 try:
     for path in workflow.configfiles:  # Snakemake reads them less strictly
         yamlfile.read(path)
@@ -121,6 +128,30 @@ def every(steps, runs=RUNS):
 
 def either(names):
     return f"({'|'.join(map(re.escape, names))})"
+
+
+def say_what_came_out():
+    """The end of a run: the result itself, the time that the run took, and where its files lie."""
+    if os.path.exists(LEDGER["ledger"]):
+        # The import costs a second, which only the end of a run has.
+        from slimming.reporting import outcome
+
+        print(f"\n{STUDY.name}: {outcome.text(RESULTS)}\n")
+    places = {
+        "page": f"{RESULTS}/report.html",
+        "paper": PAPER,
+        "ledger": LEDGER["ledger"],
+        "tables": f"{RESULTS}/tables",
+        "figures": FIGURES,
+    }
+    for what, place in places.items():
+        if os.path.exists(place):
+            print(f"{what:8}{place}")
+    if not LATEXMK:
+        print(
+            "no paper typeset: latexmk was not found; install TeX (see README) and run the same command again"
+        )
+    print(f"took {timedelta(seconds=round(time.monotonic() - STARTED))}")
 
 
 wildcard_constraints:

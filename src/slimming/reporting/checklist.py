@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from slimming.naming import counted
 from slimming.stages.table import LATER
 
 PAIR = ["dataset", "network"]
@@ -58,7 +59,7 @@ def _top_five(tables: Tables) -> tuple[bool, str]:
 
 def _curves(tables: Tables) -> tuple[bool, str]:
     methods = _later(tables).groupby(PAIR)["method"].nunique()
-    return bool(methods.min() >= 2), f"{methods.min()} methods at least, beside each other"
+    return bool(methods.min() >= 2), f"{counted(methods.min(), 'method')} at least, beside each other"
 
 
 def _points(tables: Tables) -> tuple[bool, str]:
@@ -76,7 +77,7 @@ def _range(tables: Tables) -> tuple[bool, str]:
 
 def _spread(tables: Tables) -> tuple[bool, str]:
     seeds = tables["ledger"].groupby([*PAIR, "method", "ratio", "stage"])["seed"].nunique()
-    return bool(seeds.min() >= 2), f"{seeds.min()} seeds at least"
+    return bool(seeds.min() >= 2), f"{counted(seeds.min(), 'seed')} at least"
 
 
 def _same_code(tables: Tables) -> tuple[bool, str]:

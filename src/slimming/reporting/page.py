@@ -182,7 +182,8 @@ def _rows(study: str, measured: pd.DataFrame, curves: pd.DataFrame, asked: Mappi
     for row in measured.astype(object).where(measured.notna(), None).to_dict("records"):
         settings = asked.get(tuple(row[column] for column in PANEL), {})
         log = logs.get(tuple(row[column] for column in KEY))
-        yield row | {"log": log, "command": command(study, row, settings)}
+        # As text, for a number of JavaScript does not hold all digits of a seed.
+        yield row | {"seed": str(row["seed"]), "log": log, "command": command(study, row, settings)}
 
 
 ORDER = {"method": style.order, "stage": [*STAGES].index}

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from slimming.errors import InputError
+
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # a file system without locks
 
 
@@ -22,10 +24,16 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # a file system witho
 def alone(path: Path, what: str) -> Iterator[None]:
     """Hold the lock file `path`, waiting for whoever holds it; the file is gone afterwards.
 
-    A file system without locks gets a warning: there the user sees to it that nobody else is doing `what`.
+    A file system without locks gets a warning: there the user sees to it that nobody else is doing `what`. Raises
+    InputError where nothing can be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _locked(path, what)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(path, what)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}; choose another place, or who may write there"
+        ) from error
     try:
         yield
     finally:

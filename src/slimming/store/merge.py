@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from slimming import ledger, tensorfile
 from slimming.errors import InputError, SlimmingError
+from slimming.naming import counted
 from slimming.schema import TABLES
 from slimming.store import provenance
 
@@ -45,7 +46,9 @@ def _merge_table(base: Path, ours: Path, theirs: Path, path: Path) -> None:
         merged, disputed = _merged(*versions)
         if disputed:
             first = ", ".join(f"{column} {value}" for column, value in zip(table.key, disputed[0], strict=True))
-            raise SlimmingError(f"{path}: both sides changed {len(disputed)} rows ({first}); collect the ledger again")
+            raise SlimmingError(
+                f"{path}: both sides changed {counted(len(disputed), 'row')} ({first}); collect the ledger again"
+            )
     header = [[*table.columns]]
 
     def write(aside: Path) -> None:

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from slimming import code, tensorfile
 from slimming.errors import InputError
+from slimming.naming import counted
 
 FORMAT = 2
 # Fields of Snakemake's record that are the product's own, or that decide nothing.
@@ -66,9 +67,9 @@ class Provenance(NamedTuple):
     def words(self) -> list[str]:
         """A line for each time that the study was reaffirmed."""
         line = (
-            "reaffirmed at {commit:.12} by {jobs} of {of} jobs, sample seed {seed}: all {found} ({machine}, {date:.10})"
+            "reaffirmed at {commit:.12} by {jobs} of {jobs_of}, sample seed {seed}: all {found} ({machine}, {date:.10})"
         )
-        return [line.format(**entry) for entry in self.reaffirmed]
+        return [line.format(**entry, jobs_of=counted(entry["of"], "job")) for entry in self.reaffirmed]
 
 
 NOTHING = Provenance([], {}, [])

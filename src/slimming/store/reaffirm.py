@@ -27,6 +27,7 @@ from scipy import stats
 from slimming import code, ledger, tensorfile
 from slimming import study as studies
 from slimming.errors import InputError, SlimmingError
+from slimming.naming import counted
 from slimming.origin import commit
 from slimming.schema import KEY, TABLES
 from slimming.store import again, machines, provenance, sample
@@ -57,7 +58,7 @@ def reaffirm(
     known = provenance.read(folder / "jobs.json")
     jobs, others = sample.stored(config, known)
     if others:
-        yield f"not stored with today's settings and inputs: {others} jobs, which running the study makes"
+        yield f"not stored with today's settings and inputs: {counted(others, 'job')}, which running the study makes"
     touched = [job for job in jobs if job.changed]
     measured = {job.run for job in touched if job.measures}  # otherwise than when they were
     alike = machines.alike(folder)
@@ -68,7 +69,7 @@ def reaffirm(
         raise InputError(f"{config}: no stored job{' whose code has changed' if changed else ''} to compute again")
     if touched:
         _refuse_uncommitted()
-    yield f"{len(drawn)} of {len(jobs)} jobs, sample seed {seed}; a change of code touches {len(touched)}"
+    yield f"{len(drawn)} of {counted(len(jobs), 'job')}, sample seed {seed}; a change of code touches {len(touched)}"
     if not alike:
         yield "measured on another kind of machine than this one, or on one not fully known: its bits are others"
     stored = {name: ledger.read(folder / f"{name}.csv", name) for name in COMPARED}
@@ -80,11 +81,11 @@ def reaffirm(
             made = again.make(config, drawn, today, epochs=epochs)
             faults = _differing(_tables(made), _tables(again.make(config, drawn, then, made_by, epochs)))
             how = f"equal to the bit to the code of {made_by[:12]}, on another kind of machine"
-            how += f", in a schedule of {epochs} epochs" if epochs else ""
+            how += f", in a schedule of {counted(epochs, 'epoch')}" if epochs else ""
         elif epochs:
             curves = {"curves": again.histories(config, drawn, today, epochs)}
             faults = _differing(curves, stored) if alike else _spread(curves["curves"], stored["curves"])
-            how = f"the first {epochs} epochs of trainings " + ("equal to the bit" if alike else WITHIN)
+            how = f"of trainings the first {counted(epochs, 'epoch')} " + ("equal to the bit" if alike else WITHIN)
         elif alike:
             tables = _tables(again.make(config, drawn, today))
             faults = [*_altered(drawn, today), *_differing(tables, stored)]
@@ -96,7 +97,7 @@ def reaffirm(
     changes = f" (changed: {', '.join(_changed(known, drawn))})" if touched else ""
     yield from faults
     if faults:
-        raise SlimmingError(f"{config}: {len(faults)} figures differ{changes}; nothing was written")
+        raise SlimmingError(f"{config}: differ: {counted(len(faults), 'figure')}{changes}; nothing was written")
     yield f"all {how}"
     if touched:
         entry = {"commit": commit().name, "jobs": len(drawn), "of": len(jobs), "seed": seed, "found": how}

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from slimming import code
 from slimming import study as studies
+from slimming.naming import counted
 from slimming.store import planned, provenance
 
 
@@ -50,7 +51,9 @@ def show(config: str | os.PathLike) -> str:
     """`status` as text: a line of counts, a line for every rule and cause, and a line of jobs."""
     products, cost = status(config)
     counts = Counter(product.state for product in products)
-    lines = [f"{len(products)} products: " + ", ".join(f"{counts[state]} {state}" for state in sorted(counts))]
+    lines = [
+        f"{counted(len(products), 'product')}: " + ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
+    ]
     lines += _stored(config).words()
     groups: dict[tuple, list[str]] = {}
     for product in products:
@@ -60,7 +63,7 @@ def show(config: str | os.PathLike) -> str:
         more = f" and {len(paths) - 1} more" if paths[1:] else ""
         lines.append(f"{state:8}{paths[0]}{more} ({rule})" + "".join(f"\n{'':10}{cause}" for cause in causes))
     jobs = ", ".join(f"{rule} {count}" for rule, count in sorted(cost.items()))
-    lines.append(f"to run: {sum(cost.values())} jobs ({jobs})" if cost else "nothing to run")
+    lines.append(f"to run: {counted(sum(cost.values()), 'job')} ({jobs})" if cost else "nothing to run")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ import pandas as pd
 from slimming import ledger, tensorfile
 from slimming import study as studies
 from slimming.errors import InputError, SlimmingError
+from slimming.naming import counted
 from slimming.store import elsewhere, machines, provenance
 from slimming.store.trace import network_of
 
@@ -89,7 +90,9 @@ def _ledger(study: str, folder: Path, measured: pd.DataFrame) -> Iterator[Findin
     missing = sum(not os.path.isfile(path) for path in measured["record"])
     names = sorted(f"{name}.csv" for name in ledger.TABLES)
     if missing:
-        yield from (Finding(str(folder / name), absent=f"{missing} records are not stored here") for name in names)
+        yield from (
+            Finding(str(folder / name), absent=f"not stored here: {counted(missing, 'record')}") for name in names
+        )
         return
     with tempfile.TemporaryDirectory(prefix="slimming-verify-") as place:
         ledger.write(study, measured["record"], place)

@@ -66,7 +66,7 @@ function specification(points, axis, domains) {
 
 const describe = (row) => [
   row.names.method, `${row.names.network}, ${row.names.dataset}, seed ${row.seed}`, step(row),
-  `Accuracy ${percent(row.accuracy)}`, `${count(row.parameters)} parameters`,
+  `Accuracy ${percent(row.accuracy)}`, counted(row.parameters, "parameter"),
 ];
 const point = (row) => ({
   id: row.id, method: row.method, ratio: row.ratio, parameters: row.parameters, macs: row.macs, accuracy: row.accuracy,

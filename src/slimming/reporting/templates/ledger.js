@@ -5,12 +5,16 @@ const { default: DataTable } = await import(URL.createObjectURL(new Blob([source
 // Rows are in the order of methods and stages already; sorting by them goes by place, not by alphabet.
 const place = Object.fromEntries(["method", "stage"].map((column) => [column, [...new Set(page.rows.map((row) => row[column]))]]));
 place.stage = stages;
+// Seeds are text, because JavaScript's numbers hold 16 digits and seeds 19; filled up with zeros they sort as numbers.
+const SEED_DIGITS = 19;
+const key = (row, column) => (place[column] ? place[column].indexOf(row[column])
+  : column === "seed" ? row.seed.padStart(SEED_DIGITS, "0") : row[column]);
 const named = (title, column, write) => ({
   title,
   data: null,
   visible: column !== "dataset" || Object.keys(page.labels.dataset).length > 1,
-  render: (row, kind) => (kind === "sort" && place[column] ? place[column].indexOf(row[column])
-    : kind === "filter" ? `${write(row)} ${row[column]}` : kind === "sort" ? row[column] : element("span", {}, write(row)).innerHTML),
+  render: (row, kind) => (kind === "sort" ? key(row, column)
+    : kind === "filter" ? `${write(row)} ${row[column]}` : element("span", {}, write(row)).innerHTML),
 });
 const number = (column, title = FIGURES[column][0]) => ({
   title,
@@ -51,7 +55,8 @@ for (const [name, value] of [["tabindex", 0], ["role", "region"], ["aria-labelle
 const filters = document.getElementById("filters");
 const asked = () => Object.fromEntries([...new FormData(filters)].filter(([, value]) => value));
 table.search.fixed("asked", (_, row) =>
-  Object.entries(asked()).every(([column, value]) => column === "text" || String(row[column]) === value));
+  Object.entries(asked()).every(([column, value]) => column === "text"
+    || (column === "ratio" ? row.ratio === Number(value) : row[column] === value)));
 const apply = () => table.search(asked().text ?? "").draw();
 filters.addEventListener("input", apply);
 filters.addEventListener("reset", () => setTimeout(apply));

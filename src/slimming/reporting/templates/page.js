@@ -4,6 +4,7 @@ const stages = Object.keys(page.stages);
 
 const digits = (options) => (value) => new Intl.NumberFormat("en", options).format(value);
 const count = digits({ maximumFractionDigits: 0 });
+const counted = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 const short = digits({ minimumSignificantDigits: 4, maximumSignificantDigits: 4 });
 const percent = (value) => `${digits({ minimumFractionDigits: 2, maximumFractionDigits: 2 })(100 * value)} %`;
 const FIGURES = {
@@ -115,7 +116,7 @@ function log(columns) {
   const head = element("tr", {}, ...names.map((name) => element("th", { class: "number", scope: "col" }, name.replace("_", " "))));
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...columns[names[0]].map((_, index) => line(index))));
   const scroll = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Log of the training" }, table);
-  return element("details", {}, element("summary", {}, `Log: ${columns[names[0]].length} epochs`), scroll);
+  return element("details", {}, element("summary", {}, `Log: ${counted(columns[names[0]].length, "epoch")}`), scroll);
 }
 
 const copy = document.getElementById("copy");
