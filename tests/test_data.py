@@ -18,7 +18,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slimming import data, sources, tensorfile
+from slimming import data, datasets, tensorfile
+from slimming.datasets import base
 from slimming.errors import InputError
 
 CIFAR10_ROOT = os.environ.get("SLIMMING_CIFAR10")
@@ -126,10 +127,6 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path, digits_path):
     assert (tmp_path / "again").read_bytes() == digits_path.read_bytes()
 
 
-def test_every_source_has_a_reader():
-    assert data._READERS.keys() == sources.SOURCES.keys()
-
-
 def test_an_unknown_data_set_is_refused(tmp_path):
     with pytest.raises(InputError, match="unknown data set 'digit': did you mean 'digits'"):
         data.prepare("digit", tmp_path, tmp_path / "out")
@@ -171,9 +168,9 @@ for line in open("/proc/self/maps"):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_cifar_is_read_from_its_archive(tmp_path, monkeypatch, name):
     """A small archive in the layout of the real one, with sums of its own."""
-    from slimming.vision import datasets
+    from slimming.vision import datasets as published
 
-    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    kind = {"cifar10": published.CIFAR10, "cifar100": published.CIFAR100}[name]
     draw = np.random.default_rng(0)
     labels_key = {"cifar10": "labels", "cifar100": "fine_labels"}[name]
     pixels, lists, members = {}, {}, []
@@ -184,7 +181,7 @@ def test_cifar_is_read_from_its_archive(tmp_path, monkeypatch, name):
             info = tarfile.TarInfo(f"{kind.base_folder}/{path}")
             info.size = len(raw)
             tar.addfile(info, io.BytesIO(raw))
-            members.append(sources.File(info.name, hashlib.md5(raw).hexdigest()))
+            members.append(base.File(info.name, hashlib.md5(raw).hexdigest()))
             return members[-1].md5
 
         for part in ("train_list", "test_list"):
@@ -195,9 +192,9 @@ def test_cifar_is_read_from_its_archive(tmp_path, monkeypatch, name):
         meta = kind.meta | {"md5": add(kind.meta["filename"], {kind.meta["key"]: ["cat", "dog"]})}
     for attribute, value in (lists | {"meta": meta}).items():
         monkeypatch.setattr(kind, attribute, value)
-    archive = sources.File(kind.filename, hashlib.md5((tmp_path / kind.filename).read_bytes()).hexdigest())
-    small = dataclasses.replace(sources.get(name), downloads=(sources.Download(archive, (), tuple(members)),))
-    monkeypatch.setitem(sources.SOURCES, name, small)
+    archive = base.File(kind.filename, hashlib.md5((tmp_path / kind.filename).read_bytes()).hexdigest())
+    small = dataclasses.replace(datasets.get(name), downloads=(base.Download(archive, (), tuple(members)),))
+    monkeypatch.setitem(datasets.registry(), name, small)
 
     data.prepare(name, tmp_path, tmp_path / "out")
     cifar = data.load(tmp_path / "out")
@@ -217,7 +214,7 @@ def test_cifar_is_read_from_its_archive(tmp_path, monkeypatch, name):
 def test_svhn_trains_on_train_and_extra_and_calls_its_label_ten_zero(tmp_path, monkeypatch):
     from scipy.io import savemat
 
-    from slimming.vision import datasets
+    from slimming.vision import datasets as published
 
     draw = np.random.default_rng(0)
     splits, downloads = {}, []
@@ -227,11 +224,11 @@ def test_svhn_trains_on_train_and_extra_and_calls_its_label_ten_zero(tmp_path, m
         path = tmp_path / f"{split}_32x32.mat"
         savemat(path, {"X": images, "y": labels[:, None]})
         md5 = hashlib.md5(path.read_bytes()).hexdigest()
-        monkeypatch.setitem(datasets.SVHN.split_list, split, ["", path.name, md5])
-        downloads.append(sources.Download(sources.File(path.name, md5), ()))
+        monkeypatch.setitem(published.SVHN.split_list, split, ["", path.name, md5])
+        downloads.append(base.Download(base.File(path.name, md5), ()))
         splits[split] = torch.from_numpy(images.transpose(3, 2, 0, 1).copy())
-    small = dataclasses.replace(sources.SVHN, downloads=tuple(downloads))
-    monkeypatch.setitem(sources.SOURCES, "svhn", small)
+    small = dataclasses.replace(datasets.get("svhn"), downloads=tuple(downloads))
+    monkeypatch.setitem(datasets.registry(), "svhn", small)
     data.prepare("svhn", tmp_path, tmp_path / "svhn")
     svhn = data.load(tmp_path / "svhn")
     assert torch.equal(svhn.train_images, torch.cat([splits["train"], splits["extra"]]))
@@ -247,7 +244,7 @@ def test_a_validation_set_is_a_part_of_the_training_images_and_holds_no_test_ima
     """What it holds is what the whole set trains on, image by image, and each class gives its share."""
     data.prepare("digits-validation", tmp_path, tmp_path / "validation")
     split = data.load(tmp_path / "validation")
-    assert (len(split.train_labels), len(split.test_labels)) == sources.get("digits-validation").images == (1150, 287)
+    assert (len(split.train_labels), len(split.test_labels)) == datasets.get("digits-validation").images == (1150, 287)
 
     def content(images, labels):
         return sorted((image.tobytes(), label) for image, label in zip(images.numpy(), labels.tolist(), strict=True))
@@ -267,7 +264,7 @@ def test_the_real_cifar10_is_prepared_whole(tmp_path):
     assert cifar.train_labels.bincount().tolist() == [5000] * 10
     assert cifar.test_labels.bincount().tolist() == [1000] * 10
     assert (cifar.padding, cifar.flip, cifar.classes[:2]) == (4, True, ["airplane", "automobile"])
-    assert cifar.md5 == {file.path: file.md5 for file in sources.CIFAR10.downloads[0].members}
+    assert cifar.md5 == {file.path: file.md5 for file in datasets.get("cifar10").downloads[0].members}
     data.prepare("cifar10-validation", CIFAR10_ROOT, tmp_path / "validation")
     validation = data.load(tmp_path / "validation")
     assert validation.train_labels.bincount().tolist() == [4500] * 10

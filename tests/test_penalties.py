@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import doctest
 import math
+import re
 import subprocess
 import sys
+import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,12 +22,24 @@ examples = settings(deadline=None, derandomize=True)
 
 NAMES = ("none", "l1", "lp", "tl1", "mcp", "scad")
 positive = st.floats(0.01, 10)
+
+
+def documented():
+    """The penalty of the page on how to add one."""
+    page = Path(__file__).parents[1] / "docs/add-a-penalty.md"
+    module = sys.modules["documented"] = types.ModuleType("documented")
+    exec(re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)[1], module.__dict__)
+    return module.LogSum
+
+
+LogSum = documented()
 any_penalty = st.one_of(
     st.sampled_from(["none", "l1"]).map(penalties.get),
     st.floats(0.05, 0.95).map(lambda p: penalties.get("lp", p=p)),
     st.floats(0.05, 50).map(lambda a: penalties.get("tl1", a=a)),
     st.floats(0.05, 50).map(lambda a: penalties.get("mcp", a=a)),
     st.floats(2.05, 50).map(lambda a: penalties.get("scad", a=a)),
+    st.floats(0.05, 50).map(lambda a: LogSum(a=a)),
 )
 
 
@@ -346,7 +361,7 @@ def test_wrong_request_is_refused_in_one_line(name, parameters, message):
 
 
 def test_registry_tells_the_parameters():
-    assert {name: penalty.parameters() for name, penalty in penalties.PENALTIES.items()} == {
+    assert {name: penalty.parameters() for name, penalty in penalties.registry().items()} == {
         "none": (),
         "l1": (),
         "lp": ("p",),

@@ -48,10 +48,11 @@ def closure(*modules: str, templates: tuple[str, ...] = ()) -> list[str]:
     return sorted(digests - {EMPTY})
 
 
-def kind(run: Run) -> tuple[str, str]:
+def kind(run: Run) -> list[str]:
     """The modules of a run's network and method, which a stage imports by name."""
     family, _ = networks.parse(run.architecture["name"])
-    return f"networks.{family}", type(methods.get(**run.method)).__module__.removeprefix(f"{NAME}.")
+    modules = methods.get(**run.method).modules()
+    return [f"networks.{family}", *(module.removeprefix(f"{NAME}.") for module in modules)]
 
 
 def paths(package: Path = PACKAGE) -> dict[str, str]:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from slimming import methods, networks, sources
+from slimming import datasets, methods, networks
 from slimming.stages.table import UNTRAINED
 from slimming.study import Run, Study
 
@@ -44,7 +44,7 @@ def size(run: Run) -> tuple[float, float]:
         if option != "name" and not isinstance(value, str):
             scale = (value / defaults[option]) ** 2
             parameters, macs = parameters * scale, macs * scale
-    pixels = run.image_size or sources.get(run.dataset).image_size
+    pixels = run.image_size or datasets.get(run.dataset).image_size
     return parameters, macs * (pixels / 32) ** 2
 
 
@@ -96,7 +96,7 @@ def images_per_second(run: Run, device: str, speeds: Iterable[Speed]) -> float |
 def training_seconds(run: Run, epochs: float, device: str, speeds: Iterable[Speed]) -> float | None:
     """Seconds of a training of the run's dense network; an upper bound for its pruned ones. None as above."""
     speed = images_per_second(run, device, speeds)
-    return None if speed is None else epochs * sum(sources.get(run.dataset).images) / speed
+    return None if speed is None else epochs * sum(datasets.get(run.dataset).images) / speed
 
 
 def minutes(run: Run, epochs: float, attempt: int = 1) -> int:
@@ -123,7 +123,7 @@ def memory(run: Run, attempt: int = 1) -> int:
     MAC and image (measured on all three families in training, with batches of 64, and in evaluation).
     """
     parameters, macs = size(run)
-    source = sources.get(run.dataset)
+    source = datasets.get(run.dataset)
     images = sum(source.images) * source.channels * (run.image_size or source.image_size) ** 2
     activations = 0.1 * macs * max(run.schedule.batch_size, 64)
     return attempt * 500 * math.ceil((1.5e9 + images + 20 * parameters + activations) / 500e6)

@@ -1,33 +1,25 @@
 """Images ready for training: read once into one file, memory-mapped by every job, batches made as tensors.
 
 `prepare` writes a data set's file, `load` opens it, `batches` and `evaluation_batches` serve it on the device
-where it lies. Pixels stay uint8 until after the crop. Not for fetching files: slimming.sources does that.
+where it lies. Pixels stay uint8 until after the crop. Not for fetching and reading files: that is datasets'.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from slimming import sources, tensorfile
+from slimming import datasets, tensorfile
+from slimming.datasets.download import fetch
 from slimming.errors import InputError
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-SPLIT_SEED = 0  # of what is split here and not by its publishers
 RESIZE_CHUNK = 4096  # images turned into floating point at a time
-
-Split = tuple["ArrayLike", "ArrayLike"]  # images (N, C, H, W) uint8 and labels (N,)
-Content = tuple[list[str], Split, Split]  # what a reader returns: class names, training images, test images
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +48,14 @@ def prepare(name: str, root: str | os.PathLike, output: str | os.PathLike, image
     """Write the data set `name` to the file `output`, fetching its files into `root` where they are missing.
 
     Another `image_size` than the native one resizes bilinearly (with antialiasing where it shrinks), and the
-    padding of the augmentation in proportion. SVHN's training split is `train` followed by `extra`.
+    padding of the augmentation in proportion.
 
     Raises InputError if the name is unknown or files can neither be found nor fetched.
     """
-    source = sources.get(name)
-    sources.fetch(source, root)
+    source = datasets.get(name)
+    fetch(source, root)
     size = image_size or source.image_size
-    classes, (train_images, train_labels), (test_images, test_labels) = _READERS[name](root)
+    classes, (train_images, train_labels), (test_images, test_labels) = source.read(source, root)
     tensors = {
         "train_images": _resize(torch.as_tensor(train_images), size),
         "train_labels": torch.as_tensor(train_labels, dtype=torch.int64),
@@ -210,60 +202,3 @@ def _resize(images: Tensor, size: int) -> Tensor:
             for chunk in images.split(RESIZE_CHUNK)
         ]
     )
-
-
-def _digits(root: str | os.PathLike) -> Content:
-    """scikit-learn's digits, grey levels 0..16 scaled to 0..255, split with equal shares of each class."""
-    import numpy as np
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
-    classes = [str(name) for name in digits.target_names]
-    return classes, *_split(images, digits.target, sources.DIGITS.images[1])
-
-
-def _cifar(root: str | os.PathLike, kind: str) -> Content:
-    from slimming.vision import datasets
-
-    train, test = (getattr(datasets, kind)(root, train=part) for part in (True, False))
-    splits = ((split.data.transpose(0, 3, 1, 2), split.targets) for split in (train, test))
-    return train.classes, *splits
-
-
-def _svhn(root: str | os.PathLike) -> Content:
-    import numpy as np
-
-    from slimming.vision import datasets
-
-    extra, train, test = (datasets.SVHN(root, split) for split in ("extra", "train", "test"))
-    images = np.empty((len(train) + len(extra), *train.data.shape[1:]), dtype=np.uint8)
-    np.concatenate([train.data, extra.data], out=images)
-    labels = np.concatenate([train.labels, extra.labels])
-    return [str(digit) for digit in range(10)], (images, labels), (test.data, test.labels)
-
-
-def _held_out(root: str | os.PathLike, source: sources.Source) -> Content:
-    """The training images of the data set that `source` is the validation of, some of them set aside as test images."""
-    classes, training, _ = _READERS[source.name.removesuffix("-validation")](root)
-    return classes, *_split(*training, source.images[1])
-
-
-def _split(images: ArrayLike, labels: ArrayLike, held_out: int) -> tuple[Split, Split]:
-    """`held_out` images set aside, with equal shares of each class."""
-    from sklearn.model_selection import train_test_split
-
-    kept, aside, kept_labels, aside_labels = train_test_split(
-        images, labels, test_size=held_out, stratify=labels, random_state=SPLIT_SEED
-    )
-    return (kept, kept_labels), (aside, aside_labels)
-
-
-_READERS: dict[str, Callable[[str | os.PathLike], Content]] = {
-    "digits": _digits,
-    "cifar10": partial(_cifar, kind="CIFAR10"),
-    "cifar100": partial(_cifar, kind="CIFAR100"),
-    "svhn": _svhn,
-    "digits-validation": partial(_held_out, source=sources.DIGITS_VALIDATION),
-    "cifar10-validation": partial(_held_out, source=sources.CIFAR10_VALIDATION),
-}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import yaml
 
-from slimming import costs, methods, records, sources
+from slimming import costs, datasets, methods, records
 from slimming.costs import Speed
 from slimming.errors import InputError
 from slimming.naming import counted
@@ -104,7 +104,7 @@ def plan(study: Study, asked: Profile, known: Iterable[Speed]) -> tuple[list[Lin
     shared = study.shared()
     for run in study.runs():
         # Every network is tested once more when it is measured, as a training is in every epoch.
-        images = sources.get(run.dataset).images
+        images = datasets.get(run.dataset).images
         tested = images[1] / sum(images)
         seconds["measure"].append(START + training(run, 1) * tested * len(study.steps()))
         for rule in table.RULES:

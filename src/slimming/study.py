@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from slimming import methods, networks, sources, yamlfile
+from slimming import datasets, methods, networks, yamlfile
 from slimming.errors import InputError, unknown
 from slimming.naming import LONGEST, NAME, Name, letters, named_alike
 from slimming.settings import (
@@ -55,7 +55,7 @@ class Run(Machine):
 
     @model_validator(mode="after")
     def _known(self) -> Run:
-        _refuse(sources.SOURCES, "data set", self.dataset)
+        _refuse(datasets.registry(), "data set", self.dataset)
         options = {key: value for key, value in self.architecture.items() if key not in ("name", "width")}
         networks.check(self.architecture.get("name", ""), options)
         _get_method(self.method)

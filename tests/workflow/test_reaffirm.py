@@ -32,7 +32,7 @@ def on_another_machine(repository: Repository) -> None:
 
 @pytest.mark.slow
 def test_a_change_that_changes_no_number_is_carried_over_and_said_for_ever(here):
-    append(here, "src/slimming/penalties.py", "\nUNUSED = True\n")
+    append(here, "src/slimming/penalties/base.py", "\nUNUSED = True\n")
     assert here.planned()["train"] == 2
     said = here.slimming("reaffirm", STUDY, "--changed")
     assert "a change of code touches 10" in said  # of two penalties: train, prune, finetune, two from scratch
@@ -50,11 +50,11 @@ def test_a_change_that_changes_no_number_is_carried_over_and_said_for_ever(here)
 @pytest.mark.slow
 def test_a_change_that_changes_numbers_is_named_and_changes_nothing(here):
     before = (here.root / JOBS).read_bytes()
-    append(here, "src/slimming/penalties.py", DOUBLED)
+    append(here, "src/slimming/penalties/l1.py", DOUBLED)
     said = here.slimming("reaffirm", STUDY, "--changed", "--epochs", "1", check=False)
     assert re.search(r"^curves.csv, digits vgg11 l1 1 0.0 trained 1: .*loss [\d.]+, not [\d.]+", said, re.MULTILINE)
     assert "mcp" not in said
-    assert re.search(r"^slimming: error: .* figures? differ.*slimming/penalties.py", said, re.MULTILINE)
+    assert re.search(r"^slimming: error: .*differ: [0-9]+ figures? .*slimming/penalties/l1.py", said, re.MULTILINE)
     assert (here.root / JOBS).read_bytes() == before
 
 
@@ -75,10 +75,10 @@ def test_without_a_second_seed_nothing_says_how_far_machines_may_differ(here):
 
 @pytest.mark.parametrize(
     ("arguments", "hint"),
-    [((), "commit it first"), (("--sample", "0"), "--sample"), (("--epochs", "none"), "--epochs")],
+    [((), "commit it"), (("--sample", "0"), "--sample"), (("--epochs", "none"), "--epochs")],
 )
 def test_what_cannot_be_reaffirmed_is_refused_in_one_line(here, arguments, hint):
-    here.change("src/slimming/penalties.py")
+    here.change("src/slimming/penalties/l1.py")
     said = here.slimming("reaffirm", STUDY, *arguments, check=False)
     assert hint in said.splitlines()[-1]
     assert "Traceback" not in said

@@ -151,8 +151,8 @@ def test_claims_that_a_study_cannot_answer_are_not_attempted_and_stand_on_the_pa
 
 
 def test_edited_penalty_retrains_what_used_it(again, downstream):
-    again.change("src/slimming/penalties.py")
-    assert again.planned() == {"train": 2, "prune": 2, "finetune": 2, "scratch": 4, "measure": 2, **downstream}
+    again.change("src/slimming/penalties/l1.py")
+    assert again.planned() == {"train": 1, "prune": 1, "finetune": 1, "scratch": 2, "measure": 1, **downstream}
 
 
 def test_one_changed_strength_reruns_its_branch(again, downstream):
@@ -286,9 +286,9 @@ def test_on_a_terminal_a_run_is_a_bar_a_rule(fresh):
 
 
 def test_a_failed_job_shows_its_log(fresh):
-    fresh.edit("src/slimming/sources.py", "def fetch(", "def fetch_differently(")
+    fresh.edit("src/slimming/datasets/download.py", "def fetch(", "def fetch_otherwise(")
     printed = fresh.snakemake("data/prepared/digits.safetensors", check=False)
-    assert "AttributeError" in printed
+    assert "cannot import name 'fetch'" in printed
     assert "logs/prepare/digits.log" in printed
 
 

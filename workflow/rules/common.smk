@@ -9,7 +9,14 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from slimming import costs, ledger as ledgers, study as studies, tensorfile, yamlfile
+from slimming import (
+    costs,
+    datasets,
+    ledger as ledgers,
+    study as studies,
+    tensorfile,
+    yamlfile,
+)
 from slimming.code import closure, kind
 from slimming.errors import InputError
 from slimming.schema import TABLES as LEDGER_TABLES

@@ -21,7 +21,9 @@ rule prepare:
         runtime=120,
         gpu=0,
     params:
-        code=closure("data"),
+        code=lambda wildcards: closure(
+            "data", datasets.module(SIZES[wildcards.data].dataset)
+        ),
         dataset=lambda wildcards: SIZES[wildcards.data].dataset,
         size=lambda wildcards: (
             f"--image-size {size}"

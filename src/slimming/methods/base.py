@@ -101,6 +101,10 @@ class Method:
     counts: ClassVar[str] = "channels"  # what a ratio is a share of, unless the study's budget says
     passes: ClassVar[float] = 0.0  # data passes that a plan takes, about, forward and backward: what jobs ask time for
 
+    def modules(self) -> tuple[str, ...]:
+        """The modules that say what this method does, the package's whole name included: their change is its own."""
+        return (type(self).__module__,)
+
     def cautions(self, gamma: float) -> list[str]:
         """One line for each reason why the method cannot act from initial scaling factors of size `gamma`."""
         return []

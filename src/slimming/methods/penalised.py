@@ -31,6 +31,9 @@ class Penalised(Method):
     penalty: Penalty
     lam: float
 
+    def modules(self) -> tuple[str, ...]:
+        return *super().modules(), type(self.penalty).__module__
+
     def cautions(self, gamma: float) -> list[str]:
         knee = self.penalty.knee(self.lam)
         if knee >= gamma:
@@ -71,7 +74,7 @@ class Proximal(Penalised):
 
 def _make(kind: type[Penalised], name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:
     prefix = PROXIMAL if kind is Proximal else ""
-    known = ("lam", *penalties.PENALTIES[name].parameters())
+    known = ("lam", *penalties.registry()[name].parameters())
     for parameter in parameters:
         if parameter not in known:
             raise unknown(f"parameter of {prefix}{name}", parameter, known)
@@ -81,6 +84,6 @@ def _make(kind: type[Penalised], name: str, *, lam: float = 1e-4, **parameters: 
     return kind(slug=prefix + penalty.slug, penalty=penalty, lam=lam)
 
 
-_NAMES = [name for name in penalties.PENALTIES if name != "none"]
+_NAMES = [name for name in penalties.registry() if name != "none"]
 METHODS = {name: functools.partial(_make, Penalised, name) for name in _NAMES}
 METHODS |= {PROXIMAL + name: functools.partial(_make, Proximal, name) for name in _NAMES}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from slimming import checkpoints, code, data, methods, records, sources, study, tensorfile
+from slimming import checkpoints, code, data, datasets, methods, records, study, tensorfile
 from slimming.errors import InputError
 from slimming.networks.base import Network
 from slimming.origin import doubts, origin
@@ -122,7 +122,7 @@ def start(run: Run, prepared: str | os.PathLike) -> data.Dataset:
         devices.claim()
     engine.set_up(run)
     dataset = data.load(prepared, run.device)
-    size = run.image_size or sources.get(run.dataset).image_size
+    size = run.image_size or datasets.get(run.dataset).image_size
     if (dataset.name, dataset.image_size) != (run.dataset, size):
         raise InputError(
             f"{prepared} holds {dataset.name} at {dataset.image_size} pixels, "

@@ -17,9 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from slimming import sources
+from slimming import datasets
+from slimming.datasets import download
+from slimming.datasets.base import Download, File, Source
+from slimming.datasets.digits import DIGITS
+from slimming.datasets.svhn import SVHN
 from slimming.errors import InputError
-from slimming.sources import Download, File, Source
 
 BATCH = random.Random(0).randbytes(600_000)  # incompressible, so that the archive has the size to break in
 
@@ -109,7 +112,7 @@ ARCHIVE = archive()
 
 def source(*addresses: str, sum_: str = md5(ARCHIVE)) -> Source:
     download = Download(File("archive.tar.gz", sum_), addresses, (File("batches/batch_1", md5(BATCH)),))
-    return dataclasses.replace(sources.DIGITS, name="tiny", downloads=(download,))
+    return dataclasses.replace(DIGITS, name="tiny", downloads=(download,))
 
 
 def names(root) -> list[str]:
@@ -121,7 +124,7 @@ WHOLE = ["archive.tar.gz", "batches/batch_1"]
 
 def test_an_archive_is_fetched_and_extracted(tmp_path, serve):
     host = serve(ARCHIVE)
-    sources.fetch(source(host.address), tmp_path / "data")
+    download.fetch(source(host.address), tmp_path / "data")
     assert names(tmp_path / "data") == WHOLE
     assert (tmp_path / "data/batches/batch_1").read_bytes() == BATCH
     assert host.asked == ["bytes=0-"]
@@ -130,7 +133,7 @@ def test_an_archive_is_fetched_and_extracted(tmp_path, serve):
 def test_a_plain_file_is_fetched(tmp_path, serve):
     host = serve(BATCH)
     plain = Download(File("train.mat", md5(BATCH)), (host.address,))
-    sources.fetch(dataclasses.replace(sources.DIGITS, downloads=(plain,)), tmp_path)
+    download.fetch(dataclasses.replace(DIGITS, downloads=(plain,)), tmp_path)
     assert (tmp_path / "train.mat").read_bytes() == BATCH
     assert names(tmp_path) == ["train.mat"]
 
@@ -139,7 +142,7 @@ def test_extracted_files_at_hand_fetch_nothing(tmp_path, serve):
     host = serve(ARCHIVE)
     (tmp_path / "batches").mkdir()
     (tmp_path / "batches/batch_1").write_bytes(BATCH)
-    sources.fetch(source(host.address), tmp_path)
+    download.fetch(source(host.address), tmp_path)
     assert host.asked == []
     assert names(tmp_path) == ["batches/batch_1"]
 
@@ -147,7 +150,7 @@ def test_extracted_files_at_hand_fetch_nothing(tmp_path, serve):
 def test_an_archive_at_hand_is_extracted_and_fetches_nothing(tmp_path, serve):
     host = serve(ARCHIVE)
     (tmp_path / "archive.tar.gz").write_bytes(ARCHIVE)
-    sources.fetch(source(host.address), tmp_path)
+    download.fetch(source(host.address), tmp_path)
     assert host.asked == []
     assert names(tmp_path) == WHOLE
 
@@ -156,13 +159,13 @@ def test_a_damaged_extracted_file_is_restored(tmp_path, serve):
     host = serve(ARCHIVE)
     (tmp_path / "batches").mkdir()
     (tmp_path / "batches/batch_1").write_bytes(BATCH[:-1])
-    sources.fetch(source(host.address), tmp_path)
+    download.fetch(source(host.address), tmp_path)
     assert (tmp_path / "batches/batch_1").read_bytes() == BATCH
 
 
 def test_a_broken_connection_continues_where_it_stopped(tmp_path, serve):
     host = serve(ARCHIVE, breaks=(200_000, 150_000))
-    sources.fetch(source(host.address), tmp_path)
+    download.fetch(source(host.address), tmp_path)
     assert host.asked == ["bytes=0-", "bytes=200000-", "bytes=350000-"]
     assert names(tmp_path) == WHOLE
 
@@ -170,9 +173,9 @@ def test_a_broken_connection_continues_where_it_stopped(tmp_path, serve):
 def test_a_killed_process_continues_where_it_stopped(tmp_path, serve):
     host = serve(ARCHIVE, stall=200_000)
     code = f"""
-from slimming import sources
-from slimming.sources import Download, File, Source
-sources.fetch({source(host.address)!r}, {str(tmp_path)!r})
+from slimming.datasets import download
+from slimming.datasets.base import Download, File, Source
+download.fetch({source(host.address)!r}, {str(tmp_path)!r})
 """
     process = subprocess.Popen([sys.executable, "-c", code])
     part = tmp_path / "archive.tar.gz.part"
@@ -183,7 +186,7 @@ sources.fetch({source(host.address)!r}, {str(tmp_path)!r})
     process.wait()
     left = part.stat().st_size
     host.stall = 0
-    sources.fetch(source(host.address), tmp_path)
+    download.fetch(source(host.address), tmp_path)
     assert 0 < left <= 200_000
     assert host.asked == ["bytes=0-", f"bytes={left}-"]
     assert names(tmp_path) == WHOLE
@@ -191,7 +194,7 @@ sources.fetch({source(host.address)!r}, {str(tmp_path)!r})
 
 def test_a_server_that_ignores_ranges_starts_over_cleanly(tmp_path, serve):
     host = serve(ARCHIVE, ranges=False, breaks=(200_000,))
-    sources.fetch(source(host.address), tmp_path)
+    download.fetch(source(host.address), tmp_path)
     assert len(host.asked) == 2
     assert names(tmp_path) == WHOLE
 
@@ -199,7 +202,7 @@ def test_a_server_that_ignores_ranges_starts_over_cleanly(tmp_path, serve):
 def test_a_part_that_was_already_whole_is_taken(tmp_path, serve):
     host = serve(ARCHIVE)
     (tmp_path / "archive.tar.gz.part").write_bytes(ARCHIVE)
-    sources.fetch(source(host.address), tmp_path)
+    download.fetch(source(host.address), tmp_path)
     assert host.asked == [f"bytes={len(ARCHIVE)}-"]
     assert names(tmp_path) == WHOLE
 
@@ -207,7 +210,7 @@ def test_a_part_that_was_already_whole_is_taken(tmp_path, serve):
 def test_a_damaged_part_is_thrown_away_and_fetched_anew(tmp_path, serve):
     host = serve(ARCHIVE)
     (tmp_path / "archive.tar.gz.part").write_bytes(bytes(1000))
-    sources.fetch(source(host.address), tmp_path)
+    download.fetch(source(host.address), tmp_path)
     assert host.asked == ["bytes=1000-", "bytes=0-"]
     assert names(tmp_path) == WHOLE
 
@@ -215,14 +218,14 @@ def test_a_damaged_part_is_thrown_away_and_fetched_anew(tmp_path, serve):
 @pytest.mark.parametrize("body", [None, ARCHIVE[:-1] + b"x"], ids=["not found", "wrong bytes"])
 def test_the_mirror_is_taken_when_the_primary_fails(tmp_path, serve, body):
     primary, mirror = serve(body), serve(ARCHIVE)
-    sources.fetch(source(primary.address, mirror.address), tmp_path)
+    download.fetch(source(primary.address, mirror.address), tmp_path)
     assert names(tmp_path) == WHOLE
     assert mirror.asked == ["bytes=0-"]
 
 
 def test_the_mirror_continues_what_the_primary_began(tmp_path, serve):
     primary, mirror = serve(ARCHIVE, breaks=(200_000, 0)), serve(ARCHIVE)
-    sources.fetch(source(primary.address, mirror.address), tmp_path)
+    download.fetch(source(primary.address, mirror.address), tmp_path)
     assert mirror.asked == ["bytes=200000-"]
     assert names(tmp_path) == WHOLE
 
@@ -230,7 +233,7 @@ def test_the_mirror_continues_what_the_primary_began(tmp_path, serve):
 def test_wrong_bytes_are_never_kept(tmp_path, serve):
     host = serve(ARCHIVE[:-1] + b"x", breaks=(200_000,))
     with pytest.raises(InputError, match="its md5 differs"):
-        sources.fetch(source(host.address), tmp_path)
+        download.fetch(source(host.address), tmp_path)
     assert names(tmp_path) == []
 
 
@@ -242,7 +245,7 @@ def test_a_failed_download_says_which_file_goes_where_and_keeps_what_came(tmp_pa
     first = source(closed.address, gone.address, broken.address)
     other = Download(File("extra.mat", md5(BATCH)), (gone.address,))
     with pytest.raises(InputError) as raised:
-        sources.fetch(dataclasses.replace(first, downloads=(*first.downloads, other)), tmp_path)
+        download.fetch(dataclasses.replace(first, downloads=(*first.downloads, other)), tmp_path)
     message = str(raised.value)
     assert raised.value.status == 2
     assert "\n" not in message
@@ -262,7 +265,7 @@ def test_a_file_system_that_refuses_is_not_taken_for_a_failed_download(tmp_path,
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(InputError, match=f"cannot write under {tmp_path}: File too large") as raised:
-            sources.fetch(source(host.address), tmp_path)
+            download.fetch(source(host.address), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert raised.value.status == 2
@@ -273,14 +276,14 @@ def test_an_archive_cannot_write_outside_the_root(tmp_path, serve):
     bad = archive("../outside", b"x")
     host = serve(bad)
     with pytest.raises(tarfile.FilterError):
-        sources.fetch(source(host.address, sum_=md5(bad)), tmp_path / "data")
+        download.fetch(source(host.address, sum_=md5(bad)), tmp_path / "data")
     assert not (tmp_path / "outside").exists()
 
 
 def test_a_log_gets_a_line_at_every_tenth(tmp_path, serve, capsys):
     body = bytes(4_000_000)
     plain = Download(File("train.mat", md5(body)), (serve(body).address,))
-    sources.fetch(dataclasses.replace(sources.DIGITS, downloads=(plain,)), tmp_path)
+    download.fetch(dataclasses.replace(DIGITS, downloads=(plain,)), tmp_path)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10
     assert lines[-1] == "downloading train.mat: 4000000 of 4000000 bytes"
@@ -288,32 +291,32 @@ def test_a_log_gets_a_line_at_every_tenth(tmp_path, serve, capsys):
 
 def test_an_unknown_data_set_names_the_nearest():
     with pytest.raises(InputError, match="unknown data set 'cifar-10': did you mean 'cifar10'"):
-        sources.get("cifar-10")
-    assert sources.get("svhn") is sources.SVHN
+        datasets.get("cifar-10")
+    assert datasets.get("svhn") is SVHN
 
 
 def test_files_sums_and_primary_addresses_are_torchvisions():
-    from slimming.vision import datasets
+    from slimming.vision import datasets as published
 
-    for name, kind in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
-        (download,) = sources.get(name).downloads
-        assert download.file == File(kind.filename, kind.tgz_md5)
-        assert download.addresses[0] == kind.url
+    for name, kind in (("cifar10", published.CIFAR10), ("cifar100", published.CIFAR100)):
+        (archive,) = datasets.get(name).downloads
+        assert archive.file == File(kind.filename, kind.tgz_md5)
+        assert archive.addresses[0] == kind.url
         meta = [kind.meta["filename"], kind.meta["md5"]]
         expected = {(f"{kind.base_folder}/{path}", sum_) for path, sum_ in [*kind.train_list, *kind.test_list, meta]}
-        assert {(file.path, file.md5) for file in download.wanted} == expected
-    expected = {(path, sum_, address) for address, path, sum_ in datasets.SVHN.split_list.values()}
-    svhn = {(item.file.path, item.file.md5, item.addresses[0]) for item in sources.SVHN.downloads}
+        assert {(file.path, file.md5) for file in archive.wanted} == expected
+    expected = {(path, sum_, address) for address, path, sum_ in published.SVHN.split_list.values()}
+    svhn = {(item.file.path, item.file.md5, item.addresses[0]) for item in SVHN.downloads}
     assert svhn == expected
 
 
 def test_every_source_is_complete():
-    for name, item in sources.SOURCES.items():
+    for name, item in datasets.registry().items():
         assert item.name == name
         assert len(item.mean) == len(item.std) == item.channels
 
 
 def test_names_can_be_checked_without_torch_or_network_modules():
-    code = "import sys; from slimming import sources; print({'torch', 'numpy', 'ssl'} & set(sys.modules))"
+    code = "import sys; from slimming import datasets; print({'torch', 'numpy', 'ssl'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
