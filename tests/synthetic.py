@@ -69,6 +69,14 @@ def small_study(folder: Path, records_too: bool = True, **grid: object) -> Path:
     return directory
 
 
+def forgo(path: Path, reason: str) -> None:
+    """Let the record at `path` say that its network was not made."""
+    made = records.read(path)
+    run = {key: made["run"][key] for key in ("dataset", "network", "method_slug", "seed")}
+    kept = {key: made[key] for key in ("schema", "study", "stage", "ratio")}
+    records.write(path, kept | {"run": run, "missing": reason})
+
+
 def record(study: str, dataset: str, network: str, method: str, seed: int, stage: str, ratio: float) -> dict:
     """One record; the same arguments give the same numbers."""
     identity = f"{study}/{dataset}/{network}/{method}/{seed}/{stage}/{ratio}"

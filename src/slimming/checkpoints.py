@@ -13,6 +13,7 @@ from slimming.errors import InputError
 from slimming.networks.base import Network
 
 LEARNED = "learned/"  # no module's path holds a slash
+NOT_MADE = "was not made: "
 
 
 def save(path: str | os.PathLike, net: Network, record: Mapping) -> None:
@@ -27,6 +28,8 @@ def load(path: str | os.PathLike) -> tuple[Network, dict]:
     Raises InputError if the file is missing, truncated, altered, or holds no network.
     """
     tensors, header = tensorfile.read(path)
+    if "missing" in header:
+        raise InputError(f"{path}: {NOT_MADE}{header['missing']}")
     if "spec" not in header:
         raise InputError(f"{path}: holds no network; a checkpoint is expected here")
     net = networks.from_spec(header["spec"])

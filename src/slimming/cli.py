@@ -64,6 +64,12 @@ def measure(options: argparse.Namespace) -> None:
         print(json.dumps(figures(net, data.load(options.data), path), indent=1))
 
 
+def forgo(options: argparse.Namespace) -> int:
+    from slimming.stages.forgo import forgo
+
+    return forgo(options.status, options.outputs, options.log)
+
+
 def ledger(options: argparse.Namespace) -> None:
     from slimming import ledger, study
     from slimming.stages import table
@@ -71,7 +77,7 @@ def ledger(options: argparse.Namespace) -> None:
     asked = study.load(options.study)
     stems = [table.stem(*step) for step in asked.steps()]
     paths = [options.records / run.slug / f"{stem}.json" for run in asked.runs() for stem in stems]
-    ledger.write(asked.name, paths, options.output)
+    ledger.write(asked.name, paths, options.output, asked.allow_missing)
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -196,7 +202,7 @@ def parser() -> Parser:
     )
     stages = top.add_subparsers(title="stages", required=True, metavar="STAGE")
 
-    def stage(run: Callable[[argparse.Namespace], None], text: str) -> Parser:
+    def stage(run: Callable[[argparse.Namespace], int | None], text: str) -> Parser:
         added = stages.add_parser(run.__name__, help=text, description=f"{text[0].upper()}{text[1:]}.")
         added.set_defaults(stage=run)
         return added
@@ -248,6 +254,11 @@ def parser() -> Parser:
     added.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
     added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
     added.add_argument("--records", type=Path, metavar="DIR", help="where records go; default: print figures as JSON")
+
+    added = stage(forgo, "do without what a failed job should have made, where the study allows it")
+    added.add_argument("status", type=int, metavar="STATUS", help="with which the job ended")
+    added.add_argument("outputs", nargs="+", type=Path, metavar="FILE")
+    added.add_argument("--log", required=True, type=Path, metavar="FILE", help="whose last line says why")
 
     added = stage(ledger, "collect the records of a study into its ledger")
     added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
@@ -332,7 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one stage. Exit status: 0, 1 for a failure, 2 for bad input, 130 when interrupted."""
     options = parser().parse_args(arguments)
     try:
-        options.stage(options)
+        status = options.stage(options) or 0
         sys.stdout.flush()
     except SlimmingError as error:
         print(f"slimming: error: {error}", file=sys.stderr)
@@ -348,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("slimming: interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
     settings.csv    settings of every data set x network x method
     provenance.csv  study, commit, versions, machine and warnings, and how many records say so; "measured." where
                     measuring differs from training
+    missing.csv     networks that were not made, and why, where the study allows that
 
 Not for aggregating: that is reporting's. What each table holds is in schema.
 """
@@ -28,14 +29,15 @@ from pandera.pandas import DataFrameSchema
 
 from slimming import records, tensorfile
 from slimming.errors import InputError, unknown
-from slimming.schema import KEY, SOURCES, TABLES, at
+from slimming.schema import COMPANIONS, KEY, MISSING, RUN, SOURCES, TABLES, at
+from slimming.stages.table import stem
 
 
 def collect(paths: Iterable[str | os.PathLike]) -> dict[str, pd.DataFrame]:
-    """Every table, validated and sorted by its key, from the records at `paths`.
+    """Every table of COMPANIONS, validated and sorted by its key, from the records at `paths`.
 
-    Raises InputError for no records, records of several studies, a measurement recorded twice, and values
-    that are missing, not finite or out of range.
+    Raises InputError for no records of networks that were made, records of several studies, a measurement recorded
+    twice, and values that are missing, not finite or out of range.
     """
     found = [records.read(path) | {"path": _shown(path)} for path in sorted(map(str, paths))]
     if not found:
@@ -47,11 +49,19 @@ def collect(paths: Iterable[str | os.PathLike]) -> dict[str, pd.DataFrame]:
                 f"{record['path']}: of study {record.get('study')!r}, but {first['path']} of {first.get('study')!r}; "
                 "a ledger holds one study"
             )
-    return {name: _frame(name, found) for name in TABLES}
+    made = [record for record in found if MISSING not in record]
+    if not made:
+        raise InputError(f"no network was made, so no ledger; the first: {first[MISSING]}")
+    lost = [record for record in found if MISSING in record]
+    return {name: _frame(name, made) for name in TABLES} | {MISSING: _frame(MISSING, lost)}
 
 
-def write(study: str, paths: Iterable[str | os.PathLike], directory: str | os.PathLike) -> None:
+def write(
+    study: str, paths: Iterable[str | os.PathLike], directory: str | os.PathLike, allow_missing: bool = False
+) -> None:
     """Write the tables of the records at `paths`, all of `study`, as CSV files into `directory`.
+
+    allow_missing: some records may say that the network was not made; missing.csv is written, too.
 
     Raises InputError as `collect` does, and where the records or the ledger in `directory` belong to another
     study; nothing is written then.
@@ -61,6 +71,13 @@ def write(study: str, paths: Iterable[str | os.PathLike], directory: str | os.Pa
     (recorded,) = tables["provenance"].query("item == 'study'")["value"]
     if recorded != study:
         raise InputError(f"the records are of study {recorded!r}, not {study!r}; name the study they belong to")
+    lost = tables[MISSING]
+    if allow_missing:
+        tables = {MISSING: lost} | tables  # written last but for ledger.csv
+    elif len(lost):
+        raise InputError(f"{_place(lost.iloc[0])}: {lost.iloc[0]['reason']}; make it, or allow it to be missing")
+    else:
+        del tables[MISSING]
     for name, frame in reversed(tables.items()):  # ledger.csv last: where it stands, the others stand
         tensorfile.write_text(Path(directory) / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
 
@@ -84,10 +101,10 @@ def read(path: str | os.PathLike, table: str = "ledger") -> pd.DataFrame:
     Raises InputError, naming the first faulty row, for a duplicate row, a value missing, not finite or out of
     range, and a missing or unknown column.
     """
-    if table not in TABLES:
-        raise unknown("table", table, TABLES)
+    if table not in COMPANIONS:
+        raise unknown("table", table, COMPANIONS)
     # Numbers with a fraction are converted later, where a wrong one can be named with its row.
-    types = {name: str(column.dtype) for name, column in TABLES[table].columns.items()}
+    types = {name: str(column.dtype) for name, column in COMPANIONS[table].columns.items()}
     exact = {name: dtype for name, dtype in types.items() if dtype != "float64"}
     try:
         # Only an empty field is a missing value: a name may well read "nan".
@@ -100,9 +117,24 @@ def read(path: str | os.PathLike, table: str = "ledger") -> pd.DataFrame:
     return _validated(frame, table, str(path))
 
 
+def missing(directory: str | os.PathLike) -> pd.DataFrame:
+    """What was not made of the study whose ledger is in `directory`: missing.csv, no rows where there is none."""
+    path = Path(directory, f"{MISSING}.csv")
+    return read(path, MISSING) if path.is_file() else pd.DataFrame(columns=[*COMPANIONS[MISSING].columns])
+
+
+def told(forgone: pd.DataFrame) -> list[str]:
+    """A line for each run and reason of what `missing` gives: what was not made of it, and why."""
+    lines = []
+    for (dataset, network, method, seed, reason), part in forgone.groupby([*RUN, "reason"], sort=False):
+        made = ", ".join(stem(row.stage, row.ratio) for row in part.itertuples())
+        lines.append(f"missing: {dataset} {network} {method} seed {seed}, {made} ({reason})")
+    return lines
+
+
 def _frame(name: str, found: Iterable[Mapping]) -> pd.DataFrame:
     """The table `name` of all records."""
-    table = TABLES[name]
+    table = COMPANIONS[name]
     key = [column for column in table.key if column in KEY]
     rows = [
         {column: at(record, SOURCES[column]) for column in key} | row for record in found for row in _rows(name, record)
@@ -117,7 +149,7 @@ def _frame(name: str, found: Iterable[Mapping]) -> pd.DataFrame:
 
 def _rows(name: str, record: Mapping) -> list[Mapping]:
     try:
-        return list(TABLES[name].rows(record))
+        return list(COMPANIONS[name].rows(record))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         fault = f"{type(error).__name__}: {error}"
         raise InputError(f"{record['path']}: incomplete, no {name} in it ({fault}); make it again") from error
@@ -125,7 +157,7 @@ def _rows(name: str, record: Mapping) -> list[Mapping]:
 
 def _validated(frame: pd.DataFrame, name: str, origin: str) -> pd.DataFrame:
     """`frame` with table `name`'s types and order of columns; InputError names the first faulty row."""
-    table = TABLES[name]
+    table = COMPANIONS[name]
     schema = DataFrameSchema(table.columns, unique=table.key, strict=True)
     try:
         return schema.validate(frame, lazy=True)[[*table.columns]]
@@ -137,12 +169,17 @@ def _validated(frame: pd.DataFrame, name: str, origin: str) -> pd.DataFrame:
             raise InputError(f"{origin}: {what} {column!r}; make the ledger again")
     fault = faults.sort_values("index", kind="stable").iloc[0]
     row = frame.iloc[int(fault["index"])]
-    where = ", ".join(f"{column} {row[column]}" for column in [*table.key, "record"] if column in frame)
+    where = _place(row[[column for column in [*table.key, "record"] if column in frame]])
     if fault["check"] == "multiple_fields_uniqueness":
         what = "there is another row with this key"
     else:
         what = f"{fault['column']} is {row[fault['column']]}, which fails {fault['check']}"
     raise InputError(f"{origin}: line {int(fault['index']) + 2} ({where}): {what}; make it again")
+
+
+def _place(values: pd.Series) -> str:
+    """The columns and values of a row, but a reason, in words."""
+    return ", ".join(f"{column} {value}" for column, value in values.items() if column != "reason")
 
 
 def _shown(path: str) -> str:

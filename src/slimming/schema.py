@@ -154,6 +154,11 @@ def _provenance(record: Mapping) -> Iterator[dict]:
         yield {"item": "warning", "value": warning}
 
 
+def _missing(record: Mapping) -> Iterator[dict]:
+    if "missing" in record:
+        yield {"reason": record["missing"]}
+
+
 def _flat(mapping: Mapping, prefix: str = "") -> Iterator[tuple[str, str]]:
     """("outer.inner", text) of every value that says something."""
     for key, value in mapping.items():
@@ -246,3 +251,6 @@ TABLES = {
         _provenance,
     ),
 }
+# Beside them where a study allows networks to be missing: what was not made, and why.
+MISSING = "missing"
+COMPANIONS = TABLES | {MISSING: Table(KEY, {"reason": _text()}, _missing)}

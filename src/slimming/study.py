@@ -88,6 +88,11 @@ class Study(Machine):
     round_to: int | None = Field(None, ge=1, description="pruned widths stay multiples of this")
     compensate: bool = Field(False, description="prune once more, with constants folded into biases")
     recalibrate: bool = Field(False, description="prune once more, with BatchNorm's statistics taken anew")
+    allow_missing: bool = Field(
+        False,
+        exclude_if=lambda allowed: not allowed,
+        description="report on what there is where a run fails; what is missing is said everywhere",
+    )
     finetune: Finetune = Finetune()
     scratch: Scratch = Scratch()
     schedule: Schedule = Schedule()

@@ -268,10 +268,26 @@ def test_a_verdict_that_does_not_exist_is_refused(study, tmp_path):
         evaluation.read(path)
 
 
-def test_a_ledger_with_a_missing_seed_is_refused_and_nothing_is_written(study, tmp_path):
+def test_a_ledger_with_a_missing_row_is_refused_and_nothing_is_written(study, tmp_path):
     lines = (study / "ledger.csv").read_text().splitlines(keepends=True)
-    kept = [line for line in lines if not line.startswith("svhn,vgg19,tl1-1,2,")]
-    (tmp_path / "ledger.csv").write_text("".join(kept))
+    gone = next(line for line in lines if line.startswith("svhn,vgg19,tl1-1,2,") and ",pruned," in line)
+    (tmp_path / "ledger.csv").write_text("".join(line for line in lines if line != gone))
     with pytest.raises(InputError, match="no row for dataset svhn, network vgg19, method tl1-1, seed 2, "):
         evaluation.write(tmp_path, OURS, tmp_path / "claims.csv")
     assert not (tmp_path / "claims.csv").exists()
+
+
+def test_what_a_study_allows_to_be_missing_lowers_the_number_of_seeds_and_is_said(tmp_path):
+    paths = synthetic.write(tmp_path, datasets=("svhn",), networks=("vgg19",), methods=("none", "l1", "tl1-1"))
+    for path in paths:
+        if "/tl1-1/seed2/" in path.as_posix() and path.stem != "trained":
+            synthetic.forgo(path, "the loss is not finite")
+    ledger.write("synthetic", paths, tmp_path / "ledger", allow_missing=True)
+    rows = evaluation.evaluate(tmp_path / "ledger", OURS)
+    judged = rows[(rows["level"] == "comparison") & (rows["treatment"] == "tl1-1") & rows["seeds"].notna()]
+    assert len(judged)
+    assert set(judged["seeds"]) == {2}
+    for reason in judged["reason"]:
+        assert "at 2 of 3 seeds all was measured" in reason
+        assert "missing: svhn vgg19 tl1-1 seed 2, " in reason
+        assert reason.endswith("(the loss is not finite)")

@@ -109,19 +109,19 @@ def test_where_no_network_is_accurate_enough_the_dense_size_counts_and_that_is_s
     assert (found.open_treatment, found.open_reference) == (0, 0)
 
 
-def test_a_missing_seed_is_refused_and_the_row_named(tmp_path):
-    folder = simulated.write(tmp_path, [row for row in cells() if (row["method"], row["seed"]) != ("tl1-1", 2)])
-    with pytest.raises(InputError) as caught:
-        evidence.read(folder)
-    where = "dataset digits, network vgg11, method tl1-1, seed 2, ratio 0.0, stage trained"
-    assert f"{folder}/ledger.csv: no row for {where}, " in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_seeds_count_at_which_both_methods_were_measured(tmp_path):
+    rows = [row for row in cells() if (row["method"], row["seed"]) != ("tl1-1", 2)] + simulated.rows("l1", 3, L1)
+    found = evidence.gather(evidence.read(simulated.write(tmp_path, rows)), ACCURACY, "tl1-1", "l1")
+    assert (len(found.differences), found.seeds) == (1, 3)
+    whole = evidence.gather(evidence.read(simulated.write(tmp_path, cells())), ACCURACY, "tl1-1", "l1")
+    assert found.differences[0] == whole.differences[0]
 
 
-def test_a_seed_that_only_one_method_has_is_refused(tmp_path):
-    rows = cells() + simulated.rows("l1", 3, L1)
-    with pytest.raises(InputError, match="no row for dataset digits, network vgg11, method none, seed 3"):
-        evidence.read(simulated.write(tmp_path, rows))
+def test_methods_without_a_common_seed_cannot_be_compared(tmp_path):
+    rows = [row for row in cells() if (row["method"] == "l1") == (row["seed"] == 1)]
+    frame = evidence.read(simulated.write(tmp_path, rows))
+    said = evidence.lacking(frame, ACCURACY, ("tl1-1", "l1"), (), "none")
+    assert said == "there is no seed at which all networks of tl1-1 and l1 were measured"
 
 
 def test_a_missing_ratio_is_refused(tmp_path):

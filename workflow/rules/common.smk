@@ -19,7 +19,7 @@ from slimming import (
 )
 from slimming.code import closure, kind
 from slimming.errors import InputError
-from slimming.schema import TABLES as LEDGER_TABLES
+from slimming.schema import COMPANIONS, TABLES as LEDGER_TABLES
 from slimming.stages.table import STAGES, made_by, stem
 from slimming.store import provenance
 
@@ -117,6 +117,13 @@ def shared(what):
         for run in [SHARED.get(wildcards.run)]
         if run
     ]
+
+
+def forgoing(outputs="{output}"):
+    """What a job's command ends with: where the study allows it, a failed job leaves placeholders of its outputs."""
+    return (
+        f" || slimming forgo $? {outputs} --log {{log}}" if STUDY.allow_missing else ""
+    )
 
 
 KINDS = {slug: kind(run) for slug, run in RUNS.items()}

@@ -40,7 +40,7 @@ rule prune:
         "prune {wildcards.run}"
     shell:
         "slimming prune {input.checkpoint} --ratios {params.ratios} {params.options}"
-        " --data {input.data} --checkpoints {params.folder} > {log} 2>&1"
+        " --data {input.data} --checkpoints {params.folder} > {log} 2>&1" + forgoing()
 
 
 rule finetune:
@@ -69,7 +69,7 @@ rule finetune:
         "finetune {wildcards.run} at ratio {wildcards.ratio}"
     shell:
         "slimming finetune {input.checkpoint} {params.epochs} --data {input.data}"
-        " --checkpoints {params.folder} 2> {log}"
+        " --checkpoints {params.folder} 2> {log}" + forgoing()
 
 
 rule scratch:
@@ -100,4 +100,4 @@ rule scratch:
         "{wildcards.stage} {wildcards.run} at ratio {wildcards.ratio}"
     shell:
         "slimming scratch {input.checkpoint} {params.options}"
-        " --data {input.data} --checkpoints {params.folder} 2> {log}"
+        " --data {input.data} --checkpoints {params.folder} 2> {log}" + forgoing()

@@ -1,7 +1,10 @@
 # From records to what people read. Everything after `ledger` needs the ledger's files alone.
 from slimming.reporting.tables import LISTINGS, of_stages
 
-LEDGER = {name: f"{RESULTS}/{name}.csv" for name in LEDGER_TABLES}
+LEDGER = {
+    name: f"{RESULTS}/{name}.csv"
+    for name in (COMPANIONS if STUDY.allow_missing else LEDGER_TABLES)
+}
 TABLES = list(of_stages(stage for stage, _ in STUDY.steps()))
 DRAWINGS = [
     "accuracy-ratio",

@@ -26,3 +26,4 @@ rule train:
         "train {wildcards.run}"
     shell:
         "slimming train {params.run:q} {input.trained} --data {input.data} --checkpoints {params.folder} 2> {log}"
+        + forgoing()

@@ -16,7 +16,7 @@ import pandas as pd
 from pandera.errors import SchemaError, SchemaErrors
 from pandera.pandas import Check, Column, DataFrameSchema
 
-from slimming import tensorfile
+from slimming import ledger, tensorfile
 from slimming.claims import evidence, judgement, rules, statistics
 from slimming.claims.rules import Claim, Comparison, Rules
 from slimming.errors import InputError
@@ -91,7 +91,7 @@ def evaluate(ledger_dir: str | os.PathLike, claims_path: str | os.PathLike) -> p
     p values of a comparison are adjusted over all comparisons of all claims on its data set and network. InputError
     for a faulty claims file or ledger, one with a missing seed included.
     """
-    asked, frame = rules.load(claims_path), evidence.read(ledger_dir)
+    asked, frame, forgone = rules.load(claims_path), evidence.read(ledger_dir), ledger.missing(ledger_dir)
     panels = dict(iter(frame.groupby(evidence.PANEL)))
     cases = [case for claim in asked.claims for case in _cases(claim, panels, asked.dense)]
     raw = np.array([_p_values(case) for case in cases]).reshape(-1, 2)
@@ -104,7 +104,7 @@ def evaluate(ledger_dir: str | os.PathLike, claims_path: str | os.PathLike) -> p
         judged = []
         for case, *p in zip(cases, raw, adjusted, strict=True):
             if case.claim is claim:
-                judged.append((case, _judged(case, *p, asked)))
+                judged.append((case, _judged(case, *p, asked, forgone)))
                 rows += [*_at_ratios(case, asked.confidence), judged[-1][1]]
         summaries = [_panel(part) for part in _grouped(judged, "panel")]
         rows += [*summaries, _overall(claim, summaries)]
@@ -161,13 +161,18 @@ def _at_ratios(case: Case, confidence: float) -> Iterator[dict[str, Any]]:
         yield case.row("ratio", case.comparison.subject, ratio=ratio, **described)
 
 
-def _judged(case: Case, raw: Sequence[float], adjusted: Sequence[float], asked: Rules) -> dict[str, Any]:
-    """The row of a comparison from its p values, for and against."""
+def _judged(
+    case: Case, raw: Sequence[float], adjusted: Sequence[float], asked: Rules, forgone: pd.DataFrame
+) -> dict[str, Any]:
+    """The row of a comparison from its p values, for and against; it says what of the methods was not made, and why."""
     row = case.row("comparison", case.comparison.words, margin=case.comparison.margin)
+    dataset, network = case.panel
+    mine = (forgone["dataset"] == dataset) & (forgone["network"] == network) & forgone["method"].isin(case.methods)
+    lost = "".join(f"; {line}" for line in ledger.told(forgone[mine]))
     if case.found is None:
-        return row | {"verdict": judgement.NOT_ATTEMPTED, "reason": case.lacking}
+        return row | {"verdict": judgement.NOT_ATTEMPTED, "reason": case.lacking + lost}
     verdict = judgement.verdict(*adjusted, asked.level)
-    reason = judgement.reason(case.comparison, case.found, asked.level, raw, verdict)
+    reason = judgement.reason(case.comparison, case.found, asked.level, raw, verdict) + lost
     described = _described(case.comparison, case.found.differences, asked.confidence)
     return {**row, **described, "p": adjusted[0], "p_against": adjusted[1], "verdict": verdict, "reason": reason}
 

@@ -32,6 +32,7 @@ class Evidence(NamedTuple):
     `open_treatment` and `open_reference` count the seeds at which a method still keeps its accuracy at the largest
     ratio measured, so that its smallest network is yet smaller than the one found; `lost_treatment` and
     `lost_reference` those at which no network of it is accurate enough, not even before pruning: the dense size counts.
+    `seeds` counts those at which either method was measured; `differences` has those at which all was.
     """
 
     differences: np.ndarray
@@ -40,28 +41,35 @@ class Evidence(NamedTuple):
     open_reference: int = 0
     lost_treatment: int = 0
     lost_reference: int = 0
+    seeds: int = 0
 
 
 def read(ledger_dir: str | os.PathLike) -> pd.DataFrame:
-    """The ledger in `ledger_dir`, whose methods have the same seeds, and the same ratios at the stages they reach.
+    """The ledger in `ledger_dir`, in which every run of a method has the ratios of others at the stages it reaches.
 
     That holds within a data set and network; a stage may be lacking for all of a method, such as fine-tuning for one
-    that needs none. Raises InputError, naming the row, where one is missing, and as ledger.read does where one is
-    faulty.
+    that needs none, methods may have their own seeds, and what missing.csv lists was not made. Raises InputError,
+    naming the row, where another one is missing, and as ledger.read does where one is faulty.
     """
     path = Path(ledger_dir) / "ledger.csv"
-    frame = ledger.read(path)
-    parts = (["method", "stage"], ["stage", "ratio"], ["seed"])
+    frame, forgone = ledger.read(path), ledger.missing(ledger_dir)
+    parts = (["method", "stage"], ["stage", "ratio"], ["method", "seed"])
     reached, steps, seeds = (frame[[*PANEL, *part]].drop_duplicates() for part in parts)
-    wanted = reached.merge(steps, on=[*PANEL, "stage"]).merge(seeds, on=PANEL).sort_values(KEY)
-    missing = wanted.merge(frame[KEY], "left", on=KEY, indicator=True).query("_merge == 'left_only'")
+    wanted = reached.merge(steps, on=[*PANEL, "stage"]).merge(seeds, on=[*PANEL, "method"]).sort_values(KEY)
+    known = pd.concat([frame[KEY], forgone[KEY]]) if len(forgone) else frame[KEY]
+    missing = wanted.merge(known, "left", on=KEY, indicator=True).query("_merge == 'left_only'")
     if len(missing):
         where = ", ".join(f"{key} {missing.iloc[0][key]}" for key in KEY)
         raise InputError(
-            f"{path}: no row for {where}, though others on that data set and network have this seed, ratio and stage; "
+            f"{path}: no row for {where}, though others on that data set and network have this ratio and stage; "
             "methods are compared seed by seed, so make that record and the ledger again"
         )
     return frame
+
+
+def _needed(comparison: Comparison, methods: Sequence[str], dense: str) -> list[tuple[str, str]]:
+    """(method, stage) of the networks that a comparison of `methods` is about."""
+    return [(method, comparison.stage) for method in methods] + [(dense, "trained")] * bool(comparison.tolerance)
 
 
 def lacking(
@@ -71,9 +79,7 @@ def lacking(
 
     `methods` are the two compared; of `ratios` at least one must be there, where any are given.
     """
-    needed = [(method, comparison.stage) for method in methods]
-    if comparison.tolerance:
-        needed.append((dense, "trained"))
+    needed = _needed(comparison, methods, dense)
     for method, stage in needed:
         stages = panel.loc[panel["method"] == method, "stage"]
         if stages.empty:
@@ -84,7 +90,17 @@ def lacking(
     found = panel.loc[panel["stage"] == comparison.stage, "ratio"]
     if ratios and not found.isin(ratios).any():
         return f"the ledger has no {comparison.stage} networks at ratio {' or '.join(f'{r:g}' for r in ratios)}"
+    if not _complete(panel, needed, ratios):
+        return f"there is no seed at which all networks of {' and '.join(methods)} were measured"
     return ""
+
+
+def _complete(panel: pd.DataFrame, needed: Sequence[tuple[str, str]], ratios: Sequence[float]) -> list[int]:
+    """The seeds at which every ratio that any seed has, and that counts, is there of all (method, stage) `needed`."""
+    rows = panel.merge(pd.DataFrame(needed, columns=["method", "stage"]).drop_duplicates())
+    rows = rows[rows["ratio"].isin(ratios) | (rows["stage"] == "trained")] if ratios else rows
+    counts = rows.groupby("seed").size()
+    return list(counts.index[counts == len(rows[["method", "stage", "ratio"]].drop_duplicates())])
 
 
 def gather(
@@ -95,20 +111,25 @@ def gather(
     ratios: Sequence[float] = (),
     dense: str = "none",
 ) -> Evidence:
-    """The differences between `treatment` and `reference` in `panel`, seed by seed, at `ratios` (none means all)."""
+    """The differences between `treatment` and `reference` in `panel`, seed by seed, at `ratios` (none means all).
+
+    A seed counts where all that the comparison needs was measured at it.
+    """
+    methods = (treatment, reference)
+    seeds = panel.loc[panel["method"].isin(methods), "seed"].nunique()
+    panel = panel[panel["seed"].isin(_complete(panel, _needed(comparison, methods, dense), ratios))]
     if comparison.tolerance is None:
-        ours, theirs = (_by_ratio(panel, comparison, method, ratios) for method in (treatment, reference))
+        ours, theirs = (_by_ratio(panel, comparison, method, ratios) for method in methods)
         differences = 100 * (ours - theirs) if comparison.metric == "accuracy" else np.log(ours) - np.log(theirs)
         by_ratio = {float(ratio): differences[ratio].to_numpy() for ratio in differences}
-        return Evidence(differences.mean(axis=1).to_numpy(), by_ratio)
+        return Evidence(differences.mean(axis=1).to_numpy(), by_ratio, seeds=seeds)
     baseline = panel[(panel["method"] == dense) & (panel["stage"] == "trained")].set_index("seed").sort_index()
     targets = baseline["accuracy"] - comparison.tolerance / 100
     ours, theirs = (
-        _smallest_by_seed(panel, comparison, method, ratios, targets, baseline[comparison.metric])
-        for method in (treatment, reference)
+        _smallest_by_seed(panel, comparison, method, ratios, targets, baseline[comparison.metric]) for method in methods
     )
     counts = [int(found[:, column].sum()) for column in (1, 2) for found in (ours, theirs)]
-    return Evidence(ours[:, 0] - theirs[:, 0], {}, *counts)
+    return Evidence(ours[:, 0] - theirs[:, 0], {}, *counts, seeds=seeds)
 
 
 def smallest(sizes: np.ndarray, accuracies: np.ndarray, target: float, dense: float) -> tuple[float, bool]:

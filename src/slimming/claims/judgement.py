@@ -106,6 +106,8 @@ def reason(comparison: Comparison, evidence: Evidence, level: float, raw: Sequen
             notes.append(f"at the largest ratio the {who} still keeps its accuracy (seeds: {count} of {seeds})")
         if count := getattr(evidence, f"lost_{who}"):
             notes.append(f"no network of the {who} is accurate enough (seeds: {count} of {seeds})")
+    if seeds < evidence.seeds:
+        notes.append(f"at {seeds} of {evidence.seeds} seeds all was measured")
     if seeds < statistics.FEW:
         notes.append("one seed shows no spread" if seeds == 1 else f"n = {seeds} is small")
     return "; ".join(notes)

@@ -100,6 +100,7 @@ def write(
         gain=largest_gain(cells),
         panels=widest_spreads(cells),
         when=WHEN,
+        missing=ledger.told(ledger.missing(ledger_dir)),
     )
     sources = {
         name: macro._asdict() | {"file": Path(os.path.normpath(ledger_dir / macro.file)).as_posix()}

@@ -34,4 +34,4 @@ def text(ledger_dir: str | os.PathLike) -> str:
     if judged := verdicts.read(Path(ledger_dir, "claims.csv")):
         tally = verdicts.tally(judged).items()
         lines.append(f"claims: {', '.join(f'{number} {verdict}' for verdict, number in tally)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *ledger.told(ledger.missing(ledger_dir))])

@@ -75,6 +75,7 @@ def write(
         tally=verdicts.tally(judged or []),
         order=precedence.of(claims_file, ledger_dir) if claims_file and judged is not None else None,
         few=statistics.FEW,
+        missing=ledger.told(ledger.missing(ledger_dir)),
         glyphs=verdicts.GLYPHS,
         choices=choices,
         labels=labels,

@@ -50,7 +50,18 @@ def summarise(ledger: pd.DataFrame, protocol: str = "last") -> pd.DataFrame:
     cells = tidy.groupby([*CELL, "measure"], as_index=False)["value"].agg(
         mean="mean", sd="std", low="min", high="max", n="count"
     )
-    return cells.sort_values([*CELL, "measure"], key=_shown_order, kind="stable", ignore_index=True)
+    return _in_order(cells)
+
+
+def with_missing(cells: pd.DataFrame, forgone: pd.DataFrame) -> pd.DataFrame:
+    """Cells of `summarise`, and those without a seed, of which `missing` says what `forgone` (ledger.missing) does."""
+    if forgone.empty:
+        return cells
+    seeds = "seed " + forgone["seed"].astype(str) + ": " + forgone["reason"]
+    said = forgone.assign(missing=seeds).groupby(CELL, as_index=False)["missing"].agg("; ".join)
+    lost = said.merge(cells[["stage", "measure"]].drop_duplicates(), on="stage")
+    merged = cells.merge(lost, "outer", on=[*CELL, "measure"])
+    return _in_order(merged.fillna({"n": 0, "missing": ""}).astype({"n": int}))
 
 
 def _minus(frame: pd.DataFrame, column: str, reference: str) -> pd.Series:
@@ -59,6 +70,10 @@ def _minus(frame: pd.DataFrame, column: str, reference: str) -> pd.Series:
     base = frame[frame[column] == reference].set_index(others)["accuracy"].rename("base")
     difference = frame["accuracy"] - frame.join(base, on=others)["base"]
     return difference.mask(frame[column] == reference)
+
+
+def _in_order(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells.sort_values([*CELL, "measure"], key=_shown_order, kind="stable", ignore_index=True)
 
 
 def _shown_order(column: pd.Series) -> pd.Series:

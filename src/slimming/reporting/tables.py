@@ -55,6 +55,8 @@ TABLES = {
     "latency": Table("latency_ms", "pruned", "min", "Latency of one image (ms)", "ms", 1.0),
 }
 
+SHORT = "Raised: how many seeds were measured, where some are missing."
+
 # Tables of text, with the widths of their last columns.
 LISTINGS = {"settings": (0.2, 0.45), "provenance": (0.55, 0.1), "checklist": (0.45, 0.06, 0.4)}
 
@@ -84,7 +86,7 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike, protocol
     """
     ledger_dir, output_dir = Path(ledger_dir), Path(output_dir)
     measured = ledger.read(ledger_dir / "ledger.csv")
-    cells = summary.summarise(measured, protocol)
+    cells = summary.with_missing(summary.summarise(measured, protocol), ledger.missing(ledger_dir))
     for name, table in of_stages(measured["stage"]).items():
         shown = cells[(cells["measure"] == table.measure) & cells["stage"].isin(["trained", table.stage])]
         shown = _in_unit(shown, table)
@@ -106,7 +108,8 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike, protocol
 def latex(cells: pd.DataFrame, table: Table) -> str:
     """A tabular with a row per network and method and a column per ratio, from one data set's cells.
 
-    `cells` are summary.summarise's in the table's unit. A missing cell is a dash; if all are, a note says so.
+    `cells` are summary.summarise's, or summary.with_missing's, in the table's unit. A missing cell is a dash; if all
+    are, a note says so. Where seeds are missing, their number is raised.
     """
     if cells.empty:
         return "\\emph{Not measured in this study.}\n"
@@ -118,7 +121,9 @@ def latex(cells: pd.DataFrame, table: Table) -> str:
     )
     # What seeds cannot change has no deviation to print.
     cells["sd"] = cells["sd"].mask(cells.groupby("column")["sd"].transform("max") == 0)
-    cells["text"] = [_text(mean, sd) for mean, sd in zip(cells["mean"], cells["sd"], strict=True)]
+    short = cells["missing"].ne("") if "missing" in cells else pd.Series(False, index=cells.index)
+    raised = cells["n"].where(short, -1)
+    cells["text"] = [_text(*cell) for cell in zip(cells["mean"], cells["sd"], raised, strict=True)]
     cells["bold"] = _is_best(cells, table.best)
     rows = pd.MultiIndex.from_frame(cells[["network", "method"]].drop_duplicates())
     wide = cells.pivot(index=["network", "method"], columns="column").loc[rows]
@@ -145,7 +150,9 @@ def latex(cells: pd.DataFrame, table: Table) -> str:
     )
     # booktabs parts groups by space, and the last needs none.
     rule = f"\\cline{{1-{len(formats) + 3}}}\n"
-    return lines.replace(rule + "\\bottomrule", "\\bottomrule").replace(rule, "\\addlinespace\n")
+    note = f"\\multicolumn{{{len(formats) + 3}}}{{l}}{{{SHORT}}}\\\\\n" if short.any() else ""
+    lines = lines.replace(rule + "\\bottomrule\n", "\\bottomrule\n" + note)
+    return lines.replace(rule, "\\addlinespace\n")
 
 
 def condense(settings: pd.DataFrame) -> pd.DataFrame:
@@ -186,9 +193,13 @@ def _printed(cells: pd.DataFrame, table: Table) -> tuple[float, str]:
     return 1000.0**-power, f"{table.title} ({THOUSANDS[power]})" if power else table.title
 
 
-def _text(mean: float, sd: float) -> str:
-    text = f"{mean:z.{DECIMALS}f}"
-    return text if np.isnan(sd) else rf"{text} \pm {sd:.{DECIMALS}f}"
+def _text(mean: float, sd: float, raised: int) -> str:
+    """A cell for siunitx; `raised` is the number of seeds where some are missing, and negative elsewhere."""
+    mark = rf"\textsuperscript{{{raised}}}" if raised >= 0 else ""
+    if np.isnan(mean):
+        return rf"{{--{mark}}}"
+    text = f"{mean:z.{DECIMALS}f}" + ("" if np.isnan(sd) else rf" \pm {sd:.{DECIMALS}f}")
+    return f"{text} {{{mark}}}" if mark else text
 
 
 def _is_best(cells: pd.DataFrame, best: str | None) -> pd.Series:
@@ -209,8 +220,8 @@ def _column_format(means: pd.Series, deviations: pd.Series) -> str:
 
 
 def _digits(values: pd.Series) -> int:
-    """Digits before the decimal marker of the largest of `values`."""
-    return len(str(int(values.abs().max())))
+    """Digits before the decimal marker of the largest of `values`, of which some may be missing."""
+    return len(str(int(values.abs().fillna(0).max())))
 
 
 def _range(counts: pd.DataFrame) -> pd.Series:

@@ -25,10 +25,15 @@ FACTOR_EDGES = [round(-8 + 0.1 * step, 1) for step in range(91)]  # log10 |gamma
 def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, folder: Path) -> None:
     """Measure the networks in the checkpoints at `paths`, all of one run: writes <checkpoint's stem>.json for each.
 
-    Raises InputError for checkpoints of several runs, and one whose draft is missing or another's.
+    Of a network that was not made, the record says why. Raises InputError for checkpoints of several runs, and one
+    whose draft is missing or another's.
     """
     first, dataset, dense = None, None, {}
     for path in map(Path, paths):
+        draft = records.read(path.with_suffix(".json"))
+        if "missing" in draft:
+            records.write(folder / f"{path.stem}.json", draft)
+            continue
         net, run, header = made(path)
         if dataset is None:
             first, dataset = run, start(run, prepared)
@@ -36,7 +41,6 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
             dense = cost.count(whole, tuple(dataset.test_images.shape[1:]))
         if run != first:
             raise InputError(f"{path}: of the run {run.slug}, others of {first.slug}; measure each run on its own")
-        draft = records.read(path.with_suffix(".json"))
         if draft["checkpoint"]["sha256"] != tensorfile.sha256(path):
             raise InputError(f"{path}: not the network that {path.with_suffix('.json')} speaks of; make both again")
         measured = figures(net.to(dataset.test_labels.device), dataset, path)

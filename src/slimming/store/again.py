@@ -36,8 +36,18 @@ def make(
     elsewhere.snakemake(config, _prepared(drawn), place, show=True)
     if not epochs:
         _lend(drawn, place)
+    if not (place / PACKAGE / "stages/measure.py").is_file():  # it measured in the jobs that made the networks
+        checkpoints = [name for job in drawn for name in job.planned.outputs if name.endswith(".safetensors")]
+        records = [_recorded(name) for name in checkpoints]
+        elsewhere.snakemake(config, [*checkpoints, *records], place, show=True)
+        return [place / name for name in records]
     elsewhere.snakemake(config, [name for job in drawn for name in job.planned.outputs], place, show=True)
     return list(_measured(drawn, place))
+
+
+def _recorded(checkpoint: str) -> str:
+    """The path of the record of a network in the workflow's folders."""
+    return checkpoint.replace("/checkpoints/", "/records/").replace(".safetensors", ".json")
 
 
 def _measured(drawn: list[Job], place: Path) -> Iterator[Path]:
