@@ -36,6 +36,15 @@ def test_without_fine_tuning_the_largest_ratio_is_shown(tmp_path, monkeypatch):
     assert outcome.text(tmp_path / "ledger").startswith("test accuracy in %, mean of 1 seed, 75 % removed:")
 
 
+def test_what_is_missing_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = synthetic.write(tmp_path, networks=("vgg19",), ratios=(0.4,), finetuned=(0.4,), methods=("none",))
+    synthetic.forgo(next(path for path in paths if path.match("seed2/finetuned-0.4.json")), "no memory")
+    ledger.write("synthetic", paths, tmp_path / "ledger", allow_missing=True)
+    said = outcome.text(tmp_path / "ledger").splitlines()[-1]
+    assert said == "missing: digits vgg19 none seed 2, finetuned-0.4 (no memory)"
+
+
 def test_verdicts_are_counted(directory):
     rows = {"claim": ["a", "b"], "level": "overall", "verdict": ["inconclusive", "partly"], "reason": ""}
     pd.DataFrame(rows).to_csv(directory / "claims.csv", index=False)

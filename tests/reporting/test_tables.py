@@ -67,6 +67,24 @@ def test_means_and_sample_deviations_are_those_worked_out_by_hand(tmp_path):
     assert (tl1["method"], tl1["ratio"], tl1["stage"], tl1["unit"]) == ("tl1-1", "0.4", "pruned", "%")
 
 
+def test_a_cell_that_lacks_seeds_says_how_many_it_has_and_why(tmp_path):
+    (tmp_path / "missing.csv").write_text(
+        "dataset,network,method,seed,ratio,stage,reason\n"
+        "digits,vgg11,l1,4,0.4,pruned,no memory\n"
+        "digits,vgg11,none,1,0.4,pruned,the loss is not finite\n"
+    )
+    folder = typeset(tmp_path, rows(ACCURACIES))
+    text = (folder / "accuracy-pruned-digits.tex").read_text()
+    assert "$\\ell_1$ & 93.00 \\pm 3.61 {\\textsuperscript{3}} & 3 \\\\\n" in text
+    assert "VGG-11 & no penalty & {--\\textsuperscript{0}} & 0 \\\\\n" in text
+    assert f"\\bottomrule\n\\multicolumn{{4}}{{l}}{{{tables.SHORT}}}\\\\\n\\end{{tabular}}\n" in text
+    with (folder / "accuracy-pruned.csv").open(newline="") as stream:
+        found = {row["method"]: (row["n"], row["mean"], row["missing"]) for row in csv.DictReader(stream)}
+    assert found["none"] == ("0", "", "seed 1: the loss is not finite")
+    assert found["l1"][0::2] == ("3", "seed 4: no memory")
+    assert found["tl1-1"][0::2] == ("3", "")
+
+
 def test_differences_are_paired_by_seed(tmp_path):
     # 5, 3 and 1 points: mean 3, deviation 2, where the methods' own deviations are 3.61 and 1.73.
     assert body(typeset(tmp_path, rows(ACCURACIES)), "difference-pruned-digits") == [

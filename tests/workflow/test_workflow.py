@@ -238,6 +238,29 @@ def test_mistake_in_a_study_is_one_clear_line_before_anything_runs(again, old, n
     assert files(again.root / "results", "**/*") == before
 
 
+@pytest.mark.slow
+@pytest.mark.tools
+def test_a_study_that_allows_it_is_reported_without_the_runs_that_fail(fresh):
+    fresh.edit(STUDY, "lam: 0.005", "lam: 0.005\nallow_missing: true")
+    fresh.edit(STUDY, "methods: [none, l1, {name: mcp, a: 200}]", "methods: [none]")
+    fresh.edit(STUDY, "{vgg11: {", "{wild: {build: vgg11, width: 0.0625, schedule: {lr: 1.0e+30}}, vgg11: {")
+    printed = fresh.snakemake()
+    assert "forgone: results/tiny/checkpoints/digits/wild/none/seed1: digits/wild/none/seed1: the loss is" in printed
+    results = fresh.root / "results/tiny"
+    measured, missing = (pd.read_csv(results / f"{name}.csv") for name in ("ledger", "missing"))
+    assert set(measured["network"]) == {"vgg11"}
+    assert set(missing["network"]) == {"wild"}
+    assert len(missing) == len(measured)
+    assert missing["reason"].str.contains("the loss is not finite in epoch 1 of 1").all()
+    assert "missing: digits wild none seed 1, trained, " in printed
+    page = (results / "report.html").read_text()
+    assert "Not all networks of this study were made" in page
+    assert "Not all networks of this study were made" in (results / "paper/macros.tex").read_text()
+    assert fresh.planned() == {}
+    fresh.edit(STUDY, "1.0e+30", "0.1")  # what can be made then, is
+    assert fresh.planned()["train"] == 1
+
+
 def test_another_study_s_ledger_is_refused_before_anything_is_deleted(again):
     """Snakemake deletes a job's outputs before the job could refuse."""
     again.edit("results/tiny/provenance.csv", "study,tiny,", "study,other,")

@@ -48,11 +48,10 @@ def _reason(log: Path, status: int) -> str:
 
 def _place(output: Path) -> dict:
     """What the path of a checkpoint says: .../<study>/checkpoints/<data set>/<network>/<method>/seed<n>/<stem>."""
-    *_, study, _, dataset, network, method, seed, _ = output.parts
-    stage, _, ratio = output.stem.rpartition("-")
-    if output.stem in table.STAGES:
-        stage, ratio = output.stem, "0"
-    if stage not in table.STAGES or not seed.startswith("seed"):
-        raise InputError(f"{output}: no path of a study's checkpoint")
-    run = {"dataset": dataset, "network": network, "method_slug": method, "seed": int(seed.removeprefix("seed"))}
-    return {"study": study, "stage": stage, "ratio": float(ratio), "run": run}
+    stage, ratio = (output.stem, "0") if output.stem in table.STAGES else output.stem.rpartition("-")[::2]
+    try:
+        study, _, dataset, network, method, seed = output.absolute().parts[-7:-1]
+        run = {"dataset": dataset, "network": network, "method_slug": method, "seed": int(seed.removeprefix("seed"))}
+        return {"study": study, "stage": table.STAGES[stage].name, "ratio": float(ratio), "run": run}
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{output}: no path of a study's checkpoint") from error
