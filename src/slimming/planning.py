@@ -84,7 +84,7 @@ def speeds(paths: Iterable[str | os.PathLike]) -> list[Speed]:
             record["training"]["images_per_second"],
         )
         for record in found
-        if record["stage"] == "trained"
+        if record["stage"] == "trained" and "missing" not in record
     ]
 
 
@@ -142,7 +142,8 @@ def used(study: Study, results: Path, logs: Path) -> dict[str, Used]:
         if trained:
             stems = [table.stem(*step) for step in study.steps() if step[0] in trained]
             paths = [results / "checkpoints" / run.slug / f"{stem}.json" for run in study.runs() for stem in stems]
-            hours = [records.read(path)["training"]["seconds"] / 3600 for path in paths if path.exists()]
+            drafts = [records.read(path) for path in paths if path.exists()]
+            hours = [draft["training"]["seconds"] / 3600 for draft in drafts if "training" in draft]
         memory = [float(row["max_rss"]) for row in timed if row.get("max_rss") not in (None, "-", "NA")]
         if hours:
             found[rule] = Used(len(hours), sum(hours), max(memory, default=0.0))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import random
 import re
 import shutil
 import signal
@@ -18,6 +19,8 @@ from project import STUDY
 import tools
 from slimming.reporting import figures, tables
 from slimming.stages.table import STAGES
+
+TIMES = ["seconds", "compression_seconds", "latency_ms"]  # columns of the ledger that no code decides
 
 
 def files(root, pattern):
@@ -182,31 +185,31 @@ def test_a_new_ratio_from_scratch_prunes_and_fine_tunes_nothing_again(again, dow
 
 @pytest.mark.slow
 def test_killed_workflow_continues_and_ends_with_the_same_bits(finished, fresh):
-    """SIGKILL for snakemake and its jobs in mid-training; the same command then finishes the study."""
-    environment = {**os.environ, "PYTHONPATH": str(fresh.root / "src")}
-    environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "snakemake", "records", "--cores", "1", "--configfile", STUDY]
-    with subprocess.Popen(
-        command,
-        cwd=fresh.root,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as run:
-        deadline = time.monotonic() + 120
-        while not list(fresh.root.glob("results/**/*.resume")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.killpg(run.pid, signal.SIGKILL)
-    assert list(fresh.root.glob("results/**/*.resume"))
-    fresh.snakemake("--unlock")
-    fresh.snakemake("records")
+    """SIGKILL for snakemake and its jobs, in mid-training and at random moments; the same command then finishes."""
+    command = [sys.executable, "-m", "snakemake", "ledger", "--cores", "1", "--configfile", STUDY]
+    draw = random.Random(0)
+    for kill in range(4):
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(
+            command, cwd=fresh.root, env=fresh.environment(), start_new_session=True, **streams
+        ) as run:
+            deadline = time.monotonic() + (120 if kill == 0 else draw.uniform(2, 12))
+            while time.monotonic() < deadline and not (kill == 0 and list(fresh.root.glob("results/**/*.resume"))):
+                time.sleep(0.01)
+            assert run.poll() is None
+            os.killpg(run.pid, signal.SIGKILL)
+        if kill == 0:
+            assert list(fresh.root.glob("results/**/*.resume"))
+        fresh.snakemake("--unlock")
+    fresh.snakemake("ledger")
     whole, resumed = (
         {path.relative_to(made.root): path.read_bytes() for path in made.root.glob("results/**/*.safetensors")}
         for made in (finished, fresh)
     )
     assert whole == resumed
     assert not list(fresh.root.glob("results/**/*.resume"))
+    ledgers = (pd.read_csv(made.root / "results/tiny/ledger.csv").drop(columns=TIMES) for made in (finished, fresh))
+    pd.testing.assert_frame_equal(*ledgers)
 
 
 def test_paper_study_is_planned_to_the_job(fresh):

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slimming import code
+from slimming import code, costs, planning
 from slimming import study as studies
 from slimming.naming import counted
-from slimming.store import planned, provenance
+from slimming.store import planned, provenance, remote
 
 
 class Product(NamedTuple):
@@ -54,7 +54,9 @@ def show(config: str | os.PathLike) -> str:
     lines = [
         f"{counted(len(products), 'product')}: " + ", ".join(f"{counts[state]} {state}" for state in sorted(counts))
     ]
-    lines += _stored(config).words()
+    stored = _stored(config)
+    known = stored.products()
+    lines += stored.words()
     groups: dict[tuple, list[str]] = {}
     for product in products:
         if product.state != "done":
@@ -62,9 +64,24 @@ def show(config: str | os.PathLike) -> str:
     for (state, rule, causes), paths in groups.items():
         more = f" and {len(paths) - 1} more" if paths[1:] else ""
         lines.append(f"{state:8}{paths[0]}{more} ({rule})" + "".join(f"\n{'':10}{cause}" for cause in causes))
+    if any(product.state == "missing" and product.path in known for product in products):
+        lines.append(f"{'':8}of what is missing: {remote.advice()}")
     jobs = ", ".join(f"{rule} {count}" for rule, count in sorted(cost.items()))
-    lines.append(f"to run: {counted(sum(cost.values()), 'job')} ({jobs})" if cost else "nothing to run")
+    lines.append(
+        f"to run: {counted(sum(cost.values()), 'job')} ({jobs}), about {_hours(config, cost):.1f} hours of jobs"
+        if cost
+        else "nothing to run"
+    )
     return "\n".join(lines)
+
+
+def _hours(config: str | os.PathLike, cost: Mapping[str, int]) -> float:
+    """What jobs {rule: count} take together, by the shipped speeds and those that records here have."""
+    study = studies.load(config)
+    records = Path("results", study.name, "records").rglob("trained.json")
+    here = planning.Profile("here", None, {})
+    lines, _ = planning.plan(study, here, [*planning.speeds(sorted(records)), *costs.shipped()])
+    return sum(cost.get(line.rule, 0) * line.hours / line.jobs for line in lines)
 
 
 def _stored(config: str | os.PathLike) -> provenance.Provenance:

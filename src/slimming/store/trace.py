@@ -18,7 +18,7 @@ from slimming import ledger, records, tensorfile
 from slimming.errors import InputError, unknown
 from slimming.reporting import summary
 from slimming.schema import KEY
-from slimming.store import provenance
+from slimming.store import provenance, remote
 
 MACROS = "results/*/paper/macros.json"
 METHODS = ("method", "treatment", "reference")  # columns that name a method; a claim compares two
@@ -115,7 +115,7 @@ def origin(row: Mapping, jobs: Mapping[str, tuple], shared: pd.DataFrame) -> dic
             "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['system']}",
             "ran on": f"{made['device']}, {made['threads']} threads, started {made['started']}",
         }
-    found["record"] += " (not here: `dvc pull` brings it)"
+    found["record"] += f" (not here: {remote.advice()})"
     if str(path) in jobs:
         found["command"] = jobs[str(path)][1]["shellcmd"]
     known = shared[~shared["item"].isin(["study", "warning"])].groupby("item")["value"].agg(" or ".join)
@@ -130,7 +130,7 @@ def network_of(record: Path) -> Path:
 
 def _state(network: Path, row: Mapping) -> str:
     if not network.is_file():
-        return "not here: `dvc pull` brings it"
+        return f"not here: {remote.advice()}"
     return "here and whole" if tensorfile.sha256(network) == row["checkpoint_sha256"] else "here, but ALTERED"
 
 

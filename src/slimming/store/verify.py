@@ -22,7 +22,7 @@ from slimming import ledger, tensorfile
 from slimming import study as studies
 from slimming.errors import InputError, SlimmingError
 from slimming.naming import counted
-from slimming.store import elsewhere, machines, provenance
+from slimming.store import elsewhere, machines, provenance, remote
 from slimming.store.trace import network_of
 
 ALLOWED = 1 / 500  # of the test images may be judged otherwise on another kind of machine, one at least
@@ -167,4 +167,4 @@ def report(findings: Iterable[Finding]) -> Iterator[str]:
     if differing:
         raise SlimmingError(f"{differing} of {compared} stored results are not what they claim to be")
     if not compared:
-        raise InputError("nothing is stored here; `dvc pull` or run the study first")
+        raise InputError(f"nothing is stored here: {remote.advice()}")
