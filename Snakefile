@@ -41,6 +41,12 @@ rule all:
         rules.paper.output if LATEXMK else [],
 
 
+onstart:
+    # A batch system's limits are for the command that it started, not for one that another process runs for it.
+    if workflow.local_exec:
+        WARM = warm.start(STUDY.threads)
+
+
 onsuccess:
     forget_states()
     provenance.export(JOBS, PRODUCTS)

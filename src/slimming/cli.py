@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from slimming import warm
 from slimming.errors import InputError, SlimmingError
 
 
@@ -340,7 +341,12 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage. Exit status: 0, 1 for a failure, 2 for bad input, 130 when interrupted."""
+    """Run one stage. Exit status: 0, 1 for a failure, 2 for bad input, 130 when interrupted.
+
+    As a program (without `arguments`) it has the stage run by a warm process, where one waits for that (slimming.warm).
+    """
+    if arguments is None and (status := warm.ask(sys.argv)) is not None:
+        return status
     options = parser().parse_args(arguments)
     try:
         status = options.stage(options) or 0

@@ -22,6 +22,7 @@ from slimming.stages import table
 from slimming.study import Run, Study
 
 START = 15.0  # seconds in which a job starts Python, torch and Snakemake, measured on Slurm with two cores
+ASKING = 64.0  # megabytes: a command that a warm process runs is not seen by Snakemake, only who asks for it
 
 
 class Profile(NamedTuple):
@@ -145,6 +146,7 @@ def used(study: Study, results: Path, logs: Path) -> dict[str, Used]:
             drafts = [records.read(path) for path in paths if path.exists()]
             hours = [draft["training"]["seconds"] / 3600 for draft in drafts if "training" in draft]
         memory = [float(row["max_rss"]) for row in timed if row.get("max_rss") not in (None, "-", "NA")]
+        memory = [most for most in memory if most > ASKING]
         if hours:
             found[rule] = Used(len(hours), sum(hours), max(memory, default=0.0))
     return found

@@ -15,6 +15,7 @@ from slimming import (
     ledger as ledgers,
     study as studies,
     tensorfile,
+    warm,
     yamlfile,
 )
 from slimming.code import closure, kind
