@@ -23,9 +23,10 @@ leaves its draft, all but "measured" and "factors", beside the checkpoint; the s
     warnings    what the user should know, one line each
     checkpoint  path and sha256 of the file the figures belong to
     parent      sha256 of the checkpoint it was made from (null for "trained", unless another run trained the network)
-    missing     why the network was not made (of what a study allows to be missing; then nothing but schema, study,
-                stage, ratio, and data set, network, method and seed of the run stands beside it)
     provenance  command, commit, code, versions, machine, device, threads, started (UTC), as of origin
+
+Of a network that was not made, where the study allows that, "missing" says why, and nothing but schema, study, stage,
+ratio, and data set, network, method and seed of the run stands beside it.
 """
 
 from __future__ import annotations
