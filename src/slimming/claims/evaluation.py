@@ -60,6 +60,7 @@ SCHEMA = DataFrameSchema(
     strict=True,
     ordered=True,
 )
+DIGITS = 12  # significant, of numbers in claims.csv
 TEXT = [name for name, column in SCHEMA.columns.items() if str(column.dtype).startswith("string")]
 
 
@@ -108,7 +109,7 @@ def evaluate(ledger_dir: str | os.PathLike, claims_path: str | os.PathLike) -> p
                 rows += [*_at_ratios(case, asked.confidence), judged[-1][1]]
         summaries = [_panel(part) for part in _grouped(judged, "panel")]
         rows += [*summaries, _overall(claim, summaries)]
-    return _validated(pd.DataFrame(rows, columns=list(SCHEMA.columns)))
+    return _validated(_rounded(pd.DataFrame(rows, columns=list(SCHEMA.columns))))
 
 
 def write(ledger_dir: str | os.PathLike, claims_path: str | os.PathLike, output: str | os.PathLike) -> None:
@@ -124,6 +125,12 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
     except (OSError, ValueError, SchemaError, SchemaErrors) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a table of claims ({reason}); make it again") from error
+
+
+def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers to DIGITS: those that follow differ between processors."""
+    numbers = frame.select_dtypes("float").columns
+    return frame.assign(**{name: [float(f"{value:.{DIGITS}g}") for value in frame[name]] for name in numbers})
 
 
 def _validated(frame: pd.DataFrame) -> pd.DataFrame:
