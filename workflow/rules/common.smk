@@ -120,10 +120,12 @@ def shared(what):
     ]
 
 
-def forgoing(outputs="{output}"):
-    """What a job's command ends with: where the study allows it, a failed job leaves placeholders of its outputs."""
+def forgoing(command):
+    """The command of a job that leaves placeholders of its outputs where it fails, if the study allows that."""
     return (
-        f" || slimming forgo $? {outputs} --log {{log}}" if STUDY.allow_missing else ""
+        f"{command} || slimming forgo $? {{output}} --log {{log}}"
+        if STUDY.allow_missing
+        else command
     )
 
 

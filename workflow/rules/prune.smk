@@ -39,8 +39,10 @@ rule prune:
     message:
         "prune {wildcards.run}"
     shell:
-        "slimming prune {input.checkpoint} --ratios {params.ratios} {params.options}"
-        " --data {input.data} --checkpoints {params.folder} > {log} 2>&1" + forgoing()
+        forgoing(
+            "slimming prune {input.checkpoint} --ratios {params.ratios} {params.options}"
+            " --data {input.data} --checkpoints {params.folder} > {log} 2>&1"
+        )
 
 
 rule finetune:
@@ -68,8 +70,10 @@ rule finetune:
     message:
         "finetune {wildcards.run} at ratio {wildcards.ratio}"
     shell:
-        "slimming finetune {input.checkpoint} {params.epochs} --data {input.data}"
-        " --checkpoints {params.folder} 2> {log}" + forgoing()
+        forgoing(
+            "slimming finetune {input.checkpoint} {params.epochs} --data {input.data}"
+            " --checkpoints {params.folder} 2> {log}"
+        )
 
 
 rule scratch:
@@ -99,5 +103,7 @@ rule scratch:
     message:
         "{wildcards.stage} {wildcards.run} at ratio {wildcards.ratio}"
     shell:
-        "slimming scratch {input.checkpoint} {params.options}"
-        " --data {input.data} --checkpoints {params.folder} 2> {log}" + forgoing()
+        forgoing(
+            "slimming scratch {input.checkpoint} {params.options}"
+            " --data {input.data} --checkpoints {params.folder} 2> {log}"
+        )

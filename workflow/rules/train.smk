@@ -25,5 +25,6 @@ rule train:
     message:
         "train {wildcards.run}"
     shell:
-        "slimming train {params.run:q} {input.trained} --data {input.data} --checkpoints {params.folder} 2> {log}"
-        + forgoing()
+        forgoing(
+            "slimming train {params.run:q} {input.trained} --data {input.data} --checkpoints {params.folder} 2> {log}"
+        )
