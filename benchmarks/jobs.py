@@ -96,7 +96,7 @@ def planning(folder: Path, config: Mapping, times: Sequence[int] = (1, 10)) -> l
         content = {**config, "seeds": list(range(1, factor * len(config["seeds"]) + 1))}
         (folder / "study.yaml").write_text(yaml.safe_dump(content))
         made = timed(["snakemake", "--dry-run", "--quiet", "rules", "--configfile", "study.yaml"], folder)
-        jobs = int(re.search(r"^total +(\d+)", made["output"], re.MULTILINE)[1])
+        jobs = int(re.search(r"^ ?total +(\d+)", made["output"], re.MULTILINE)[1])
         milliseconds = 1000 * made["cpu_seconds"] / jobs
         found.append({key: made[key] for key in ("seconds", "cpu_seconds", "memory")})
         found[-1] |= {"jobs": jobs, "milliseconds_per_job": milliseconds}

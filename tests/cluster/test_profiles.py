@@ -23,7 +23,7 @@ def project(tmp_path) -> Project:
 @pytest.mark.parametrize("name", PROFILES)
 def test_profile_plans_every_job_of_a_study(name, project):
     printed = project.snakemake("--workflow-profile", f"profiles/{name}", "--cores", "2", "--dry-run", "records")
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    counts = dict(re.findall(r"^ ?(\w+) +(\d+) *$", printed, re.MULTILINE))
     each = dict.fromkeys(("train", "prune", "finetune", "measure"), "3")
     assert counts == {"prepare": "1", **each, "records": "1", "total": "14"}
 
