@@ -14,8 +14,8 @@ from tiny import SLIMMING, Work
 
 SLEEP = """
 import sys, time
-print("begun", flush=True)
 try:
+    print("begun", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = Path(__file__).parent
+TREE = PACKAGE.parent.parent
 SOURCE = "src/slimming/"  # where the package lies in its own tree
 VECTORS = re.compile(r"avx|amx|fma|sse4|asimd|sve|bf16|i8mm")
 PACKAGES = ("slimming", "torch", "numpy", "safetensors")
@@ -83,19 +84,18 @@ def _refusal(said: str) -> str:
     """Why git names no commit, in one line."""
     said = " ".join(said.split())
     if "dubious ownership" in said:
-        return f"git does not read the tree of another user; run: git config --global --add safe.directory {_tree()}"
+        return f"git does not read the tree of another user; run: git config --global --add safe.directory {TREE}"
     if "not a git repository" in said:
         return "the package lies in no git repository"
     return f"git: {said.removeprefix('fatal: ')}"
 
 
-def _tree() -> Path:
-    return PACKAGE.parent.parent
-
-
 @functools.cache
 def code() -> str:
-    """Sixteen hexadecimal digits of the text of all files of this package, whatever their line ends."""
+    """Sixteen hexadecimal digits of the text of all files of this package, whatever their line ends.
+
+    Of the text and not of what it means (slimming.code): every job asks for it, and parsing all files takes long.
+    """
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:

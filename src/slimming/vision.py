@@ -13,6 +13,7 @@ import importlib.util
 from importlib.machinery import PathFinder
 
 import torch
+from torch import library
 
 SCHEMAS = tuple(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor" for name in ("nms", "qnms"))
 
@@ -20,18 +21,18 @@ SCHEMAS = tuple(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Ten
 def _operators_load() -> bool:
     """Whether torchvision's compiled operators fit this torch, found out without importing torchvision."""
     package = importlib.util.find_spec("torchvision")
-    library = package and PathFinder.find_spec("_C", package.submodule_search_locations)
-    if not library:
+    compiled = package and PathFinder.find_spec("_C", package.submodule_search_locations)
+    if not compiled:
         return False
     try:
-        torch.ops.load_library(library.origin)
+        torch.ops.load_library(compiled.origin)
     except OSError:
         return False
     return True
 
 
 if not _operators_load():
-    _declared = torch.library.Library("torchvision", "FRAGMENT")  # freeing the library would undo its definitions
+    _declared = library.Library("torchvision", "FRAGMENT")  # freeing the library would undo its definitions
     for schema in SCHEMAS:
         _declared.define(schema)
 

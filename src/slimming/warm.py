@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 VARIABLE = "SLIMMING_WARM"
@@ -72,7 +73,8 @@ def ask(arguments: Sequence[str]) -> int | None:
             return None
 
         def forward(number: int, _: object) -> None:
-            os.kill(int(child), number)
+            with suppress(ProcessLookupError):  # it has just ended, and its status is on the way
+                os.kill(int(child), number)
 
         for number in FORWARDED:
             signal.signal(number, forward)

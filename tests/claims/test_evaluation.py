@@ -291,3 +291,8 @@ def test_what_a_study_allows_to_be_missing_lowers_the_number_of_seeds_and_is_sai
         assert "at 2 of 3 seeds all was measured" in reason
         assert "missing: svhn vgg19 tl1-1 seed 2, " in reason
         assert reason.endswith("(the loss is not finite)")
+
+
+def test_numbers_have_no_digits_that_differ_between_processors(table):
+    numbers = [value for name in table.select_dtypes("float") for value in table[name].dropna()]
+    assert numbers == [float(f"{value:.12g}") for value in numbers]

@@ -198,19 +198,6 @@ def test_a_study_without_a_baseline_has_no_headline(tmp_path):
     assert "\\newcommand{\\Headline}{%\n}" in (tmp_path / "numbers" / "macros.tex").read_text()
 
 
-@pytest.mark.parametrize(
-    ("names", "spelled"),
-    [
-        (("vgg19",), "VggOneNine"),
-        (("lp-0.5",), "LpZeroPointFive"),
-        (("a.b", "c_d"), "ABCD"),
-        (("latency_ms", 0.75), "LatencyMsZeroPointSevenFive"),
-    ],
-)
-def test_names_are_spelled_in_letters(names, spelled):
-    assert naming.letters(*names) == spelled
-
-
 def test_numbers_of_claims_and_published_results_are_what_their_files_say(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = Path(__file__).parents[2] / "config"

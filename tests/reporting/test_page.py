@@ -55,6 +55,16 @@ def test_the_page_holds_every_measurement_exactly_and_in_the_order_of_methods(wr
     assert methods == ["none", "l1", "lp-0.75", "tl1-1"]
 
 
+def test_a_seed_keeps_all_its_digits(tmp_path, monkeypatch):
+    """More than a number of JavaScript holds."""
+    monkeypatch.chdir(tmp_path)
+    seed = 2**63 - 1
+    paths = synthetic.write(tmp_path, networks=("vgg19",), methods=("none",), seeds=(seed,), ratios=(0.4,))
+    ledger.write("synthetic", paths, tmp_path / "ledger")
+    page.write(tmp_path / "ledger", tmp_path / "report.html")
+    assert {row["seed"] for row in _data(tmp_path / "report.html")["rows"].values()} == {str(seed)}
+
+
 def test_a_page_stays_small(written):
     assert (written / "report.html").stat().st_size < 3e6
 

@@ -67,6 +67,19 @@ def reader(browser: Reader, written: Path) -> Iterator[Reader]:
     assert browser.driver.get_log("browser") == []
 
 
+def test_seeds_are_shown_with_all_digits_and_sorted_as_numbers(browser, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seeds = (2, 10, 2**63 - 2, 2**63 - 1)
+    paths = synthetic.write(tmp_path, networks=("vgg19",), methods=("none",), seeds=seeds, ratios=(), finetuned=())
+    ledger.write("synthetic", paths, tmp_path / "ledger")
+    page.write(tmp_path / "ledger", tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    place = browser.texts("#measurements thead th").index("Seed") + 1
+    for order in (seeds, seeds[::-1]):
+        browser.click(f"#measurements thead th:nth-child({place})")
+        assert browser.texts(f"#measurements tbody td:nth-child({place})") == list(map(str, order))
+
+
 def test_the_page_asks_the_network_for_nothing(reader, written):
     reader.click("input[value=parameters] + span")
     reader.click("#measurements tbody a")

@@ -114,6 +114,21 @@ def test_a_digit_that_is_no_number_of_the_paper_is_not(old, new):
     assert typed_digits(changed(old, new)) == []
 
 
+@pytest.mark.tools
+@tools.needs("latexmk")
+def test_the_noun_of_a_count_of_one_is_singular(tmp_path):
+    lines = (PAPER / "paper.tex").read_text().splitlines()
+    defined = [line for line in lines if line.startswith(("\\newcommand{\\justone}", "\\newcommand{\\counted}"))]
+    assert len(defined) == 2
+    counts = ["\\newcommand{\\SeedCount}{\\num{1}}", "\\newcommand{\\MethodCount}{\\num{3}}"]
+    said = "\\counted{Seed}{seed}; \\counted{Method}{method}."
+    head, foot = ["\\documentclass{article}", "\\usepackage{siunitx}"], ["\\begin{document}", said, "\\end{document}"]
+    (tmp_path / "x.tex").write_text("\n".join([*head, *counts, *defined, *foot]))
+    subprocess.run(["latexmk", "-norc", "-pdf", "x.tex"], cwd=tmp_path, capture_output=True, check=True)
+    text = PdfReader(tmp_path / "x.pdf").pages[0].extract_text()
+    assert text.startswith("1 seed; 3 methods.")
+
+
 @pytest.fixture(scope="module")
 def typeset(tmp_path_factory) -> list[Path]:
     """Two folders with the same study's paper, each typeset on its own."""

@@ -90,7 +90,7 @@ def evaluate(ledger_dir: str | os.PathLike, claims_path: str | os.PathLike) -> p
     Rows are in the order of the file, within a claim by data set, network, methods, comparison and ratio, then the
     verdict on each data set and network, then the overall one. A claim without evidence has rows that say why. The two
     p values of a comparison are adjusted over all comparisons of all claims on its data set and network. InputError
-    for a faulty claims file or ledger, one with a missing seed included.
+    for a faulty claims file or ledger, one with a missing row included that missing.csv does not list.
     """
     asked, frame, forgone = rules.load(claims_path), evidence.read(ledger_dir), ledger.missing(ledger_dir)
     panels = dict(iter(frame.groupby(evidence.PANEL)))

@@ -38,9 +38,9 @@ def make(
         _lend(drawn, place)
     if not (place / PACKAGE / "stages/measure.py").is_file():  # it measured in the jobs that made the networks
         checkpoints = [name for job in drawn for name in job.planned.outputs if name.endswith(".safetensors")]
-        records = [_recorded(name) for name in checkpoints]
-        elsewhere.snakemake(config, [*checkpoints, *records], place, show=True)
-        return [place / name for name in records]
+        recorded = [_recorded(name) for name in checkpoints]
+        elsewhere.snakemake(config, [*checkpoints, *recorded], place, show=True)
+        return [place / name for name in recorded]
     elsewhere.snakemake(config, [name for job in drawn for name in job.planned.outputs], place, show=True)
     return list(_measured(drawn, place))
 

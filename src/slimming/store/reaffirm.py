@@ -85,7 +85,8 @@ def reaffirm(
         elif epochs:
             curves = {"curves": again.histories(config, drawn, today, epochs)}
             faults = _differing(curves, stored) if alike else _spread(curves["curves"], stored["curves"])
-            how = f"of trainings the first {counted(epochs, 'epoch')} " + ("equal to the bit" if alike else WITHIN)
+            how = f"trainings, in their first {counted(epochs, 'epoch')}, "
+            how += "equal to the bit to what is stored" if alike else WITHIN
         elif alike:
             tables = _tables(again.make(config, drawn, today))
             faults = [*_altered(drawn, today), *_differing(tables, stored)]
