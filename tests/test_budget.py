@@ -16,7 +16,7 @@ CHANNELS = sorted(name for name in methods.registry() if methods.get(name).count
 
 
 def setting(of, round_to=1):
-    return Setting(None, None, None, 1, pruning.Budget(of, IMAGE, round_to))
+    return Setting(None, None, None, None, 1, pruning.Budget(of, IMAGE, round_to))
 
 
 def scored(network):
@@ -79,7 +79,14 @@ def test_widths_stay_multiples_and_the_best_of_a_site_stay(of, network):
 
 
 @pytest.mark.parametrize("network", SMALL)
-@pytest.mark.parametrize("form", [{"form": "svd", "rank": 2}, {"form": "tucker", "inputs": 2, "outputs": 2}])
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"form": "svd", "rank": 2},
+        {"form": "tucker", "inputs": 2, "outputs": 2},
+        {"form": "tt", "ranks": [2, 4, 4, 2]},
+    ],
+)
 @pytest.mark.parametrize("of", ["parameters", "macs"])
 def test_a_factorised_network_meets_its_budget_too(of, form, network):
     net = randomised(network)

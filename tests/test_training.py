@@ -144,6 +144,23 @@ def test_loss_that_is_not_finite_stops_with_the_epochs_before(precision, tmp_pat
     assert caught.value.history["loss"] == []
 
 
+@pytest.mark.parametrize(("every", "tested"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (3, [3, 5]), (9, [5])])
+def test_epochs_without_a_test_say_none_and_train_alike(every, tested, tmp_path):
+    nets, states = zip(*(epochs_tested(each, tmp_path / f"{each}") for each in (1, every)), strict=True)
+    always, sometimes = (state.history for state in states)
+    for key in ("lr", "loss", "accuracy"):
+        assert sometimes[key] == always[key]
+    for key in ("test_loss", "test_accuracy"):
+        expected = [value if epoch in tested else None for epoch, value in enumerate(always[key], 1)]
+        assert sometimes[key] == expected
+    assert all(map(torch.equal, *(net.state_dict().values() for net in nets)))
+
+
+def epochs_tested(every, resume):
+    net, schedule = build("vgg11"), Schedule(epochs=5, batch_size=25, evaluate_every=every)
+    return net, engine(net, pictures(), methods.get("none"), 5, resume, schedule)
+
+
 def test_seeds_differ_and_repeat(tmp_path):
     def weights(seed):
         torch.manual_seed(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -84,6 +84,12 @@ def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Dataset
     if tensors.keys() | header.keys() != {field.name for field in fields(Dataset)}:
         raise InputError(f"{path}: not a data set; make one with `slimming prepare`")
     return Dataset(**header, **{name: tensor.to(device) for name, tensor in tensors.items()})
+
+
+def part(dataset: Dataset, indices: Tensor) -> Dataset:
+    """`dataset` with the training images at `indices` (n,) int64 alone."""
+    images, labels = (held.index_select(0, indices) for held in (dataset.train_images, dataset.train_labels))
+    return replace(dataset, train_images=images, train_labels=labels)
 
 
 def batches(

@@ -89,8 +89,8 @@ def _count(low: int = 0, nullable: bool = False) -> Column:
     return Column("Int64" if nullable else "int64", Check.ge(low), coerce=True, nullable=nullable)
 
 
-def _any_number() -> Column:
-    return _number(-sys.float_info.max)
+def _any_number(nullable: bool = False) -> Column:
+    return _number(-sys.float_info.max, nullable=nullable)
 
 
 KEY_COLUMNS = {
@@ -205,8 +205,8 @@ TABLES = {
             "lr": _number(0),
             "loss": _any_number(),
             "accuracy": _number(0, 1),
-            "test_loss": _any_number(),
-            "test_accuracy": _number(0, 1),
+            "test_loss": _any_number(nullable=True),
+            "test_accuracy": _number(0, 1, nullable=True),
         },
         _curves,
     ),

@@ -34,6 +34,12 @@ class Schedule(Model):
     lr_decay: float = Field(0.1, gt=0, le=1, description="factor of each cut")
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0, description="on every parameter, scaling factors included")
+    evaluate_every: int = Field(
+        1,
+        ge=1,
+        exclude_if=lambda every: every == 1,
+        description="epochs from test to test; the last one always",
+    )
 
 
 class Dataset(Model):

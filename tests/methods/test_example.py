@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from examples import SMALL, pictures, randomised, step_of
-from slimming import checkpoints, data, methods, networks, pruning
+from examples import SMALL, pictures, randomised, setting, step_of
+from slimming import checkpoints, methods, networks, pruning
 from slimming.measuring import cost
-from slimming.methods.base import Setting
 from slimming.settings import Schedule
 from slimming.training import loop
 
@@ -57,12 +56,6 @@ def test_it_trains(added, tmp_path):
     net = networks.build("vgg11", num_classes=4, **SMALL["vgg11"])
     loop.train(net, pictures(), Schedule(epochs=1, batch_size=25), added, 1, 1, tmp_path / "resume", "page")
     assert all(torch.isfinite(score).all() for score in added.scores(net).values())
-
-
-def setting(dataset):
-    return Setting(
-        lambda size: data.plain_batches(dataset, size), None, lambda name, compute: compute(), 1, pruning.Budget()
-    )
 
 
 @pytest.mark.parametrize("network", SMALL)

@@ -100,7 +100,7 @@ def test_saliencies_shrink_where_the_data_do_not_need_them():
     gamma, shift, none = (
         Part(values, torch.zeros_like(values)) for values in (torch.full((20,), 0.5), torch.zeros(20), torch.zeros(0))
     )
-    at = Step(nn.Module(), gamma, shift, none, {}, 0.0, 0.0, 2000, torch.Generator(), lr=0.05)
+    at = Step(nn.Module(), gamma, shift, none, {}, 0.0, 0.0, 2000, torch.Generator(), (3, 8, 8), lr=0.05)
     at.net.learned = {}
     method = methods.get("vcp", kl=1e-3)
     method.prepare(at)

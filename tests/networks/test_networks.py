@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples import SMALL
+from examples import SMALL, randomised
 from slimming import networks
 from slimming.errors import InputError
 from slimming.measuring import cost
@@ -105,6 +105,21 @@ def test_sites_come_in_the_order_of_the_forward_pass(name):
         norm.register_forward_hook(lambda *_, path=path: called.append(path))
     net(torch.zeros(2, 3, 16, 16))
     assert called == list(networks.prunable(net))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_parts_make_the_feature_maps_that_the_classifier_averages(name):
+    net, images = randomised(name), torch.randn(2, 3, 16, 16)
+    read = []
+    net.classifier.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    logits, maps = net(images), net.feature_maps(images)
+    assert maps.min() >= 0
+    assert torch.equal(maps.mean((2, 3)), read[0])
+    assert torch.equal(net.classifier(read[0]), logits)
+    x = images
+    for part in net.parts():
+        x = part(x)
+    assert torch.equal(x, maps)
 
 
 @pytest.mark.parametrize("name", SMALL)

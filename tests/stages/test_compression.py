@@ -1,10 +1,13 @@
 """What a method has while it plans: training images alone, and parts that outlive a kill."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from examples import randomised
 from slimming import cli, data, methods, pruning
+from slimming.errors import InputError
 from slimming.methods.base import Method
 from slimming.pruning import Plan
 from slimming.stages.compression import Work as Planning
@@ -84,6 +87,46 @@ def test_training_in_a_plan_resumes_with_the_same_bits(prepared, tmp_path, monke
         assert planning.passes == 2
     for name, value in nets[0].state_dict().items():
         assert torch.equal(value, nets[1].state_dict()[name])
+
+
+def test_training_on_a_part_of_the_images_sees_no_others(planning, monkeypatch):
+    work = planning()
+    part, seen = torch.tensor([3, 5, 8, 13, 21, 34]), set()
+
+    def look(self, step):
+        seen.update(map(tuple, step.images.flatten(1).tolist()))
+
+    monkeypatch.setattr(Method, "before_step", look)
+    work.dataset = dataclasses.replace(work.dataset, padding=0)
+    work.train(randomised("vgg11", in_channels=1), methods.get("none"), 2, "part", part)
+    plain = torch.cat([images for images, _ in data.plain_batches(work.dataset, 500)])
+    assert seen == set(map(tuple, plain[part].flatten(1).tolist()))
+    assert work.passes == pytest.approx(2 * len(part) / len(plain))
+
+
+def test_a_form_that_the_method_does_not_name_is_refused(planning):
+    class Careless(Method):
+        def plan(self, net, ratio, setting=None):
+            plan = Plan.whole(net, ratio)
+            plan.forms = {"features.2.conv": {"form": "svd", "rank": 2}}
+            return plan
+
+    with pytest.raises(InputError, match="writes layers in the form svd"):
+        planning().plan(Careless(), randomised("vgg11"), 0.5)
+    Careless.forms = ("svd",)
+    assert planning().plan(Careless(), randomised("vgg11"), 0.5).forms
+    assert Careless().modules() == (__name__, "slimming.networks.forms.svd")
+
+
+def test_what_a_method_found_out_is_in_the_record(again, monkeypatch):
+    def plan(self, net, ratio, setting=None):
+        found = Plan.whole(net, ratio)
+        found.found = {"curve": [1.0, ratio]}
+        return found
+
+    monkeypatch.setattr(Method, "plan", plan)
+    assert cli.main(again.prune()) == 0
+    assert again.draft("pruned-0.5")["compression"]["found"] == {"curve": [1.0, 0.5]}
 
 
 def test_pruning_leaves_no_parts_and_records_what_it_took(made, again):

@@ -235,9 +235,11 @@ def test_a_network_trained_alike_is_taken_over_with_its_history(made, tmp_path):
     assert random.record("trained")["factors"]
     alone = Work(tmp_path / "alone", made.prepared, methods=["random"])
     assert cli.main(alone.train()) == 0
-    nets = [checkpoints.load(work.checkpoints / "trained.safetensors")[0] for work in (plain, random, alone)]
-    for key, value in nets[0].state_dict().items():
-        assert all(torch.equal(value, net.state_dict()[key]) for net in nets)
+    files = [work.checkpoints / "trained.safetensors" for work in (plain, random, alone)]
+    states = [checkpoints.load(file)[0].state_dict() for file in files]
+    for key, value in states[0].items():
+        assert all(torch.equal(value, state[key]) for state in states)
+    assert tensorfile.sha256(files[1]) == tensorfile.sha256(files[2])
 
 
 @pytest.mark.parametrize("keys", [{"methods": ["l1"]}, {"methods": ["random"], "schedule": {"epochs": 3}}])

@@ -18,7 +18,9 @@ rule measure:
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=GPU,
     params:
-        code=lambda wildcards: closure("stages.measure", KINDS[wildcards.run][0]),
+        code=lambda wildcards: closure(
+            "stages.measure", *(name for name in KINDS[wildcards.run] if name.startswith("networks."))
+        ),
         folder=subpath(output[0], parent=True),
     message:
         "measure {wildcards.run}"

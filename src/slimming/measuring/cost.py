@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,19 +40,32 @@ def macs(net: nn.Module, image: tuple[int, int, int]) -> int:
     return sum(layers(net, image).values())
 
 
+def of_spec(spec: Mapping[str, Any], count: str, image: tuple[int, int, int] | None) -> int:
+    """The "parameters" or "macs" of the network that `spec` describes, which is not made for it.
+
+    image: (C, H, W), for "macs".
+    """
+    with torch.device("meta"):
+        net = networks.from_spec(spec)
+    return macs(net, image) if count == "macs" else sum(parameter.numel() for parameter in net.parameters())
+
+
 def layers(net: nn.Module, image: tuple[int, int, int]) -> dict[str, int]:
-    """{path: multiply-accumulates} of every convolution and linear layer of `net`, as `macs` counts them."""
+    """{path: multiply-accumulates} of every convolution and linear layer of `net`, as `macs` counts them.
+
+    `net` may lie on the device "meta", where nothing is computed.
+    """
     counts: dict[str, int] = {}
 
     def add(layer: nn.Module, _: tuple, output: Tensor, path: str) -> None:
-        counts[path] = layer.weight.numel() * math.prod(output.shape[2:])
+        counts[path] = layer.weight.numel() * output.numel() // output.shape[1]
 
-    copied = copy.deepcopy(net).cpu().eval()
+    copied = copy.deepcopy(net).eval()
     for path, layer in copied.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear) or (isinstance(layer, Form) and hasattr(layer, "weight")):
             layer.register_forward_hook(functools.partial(add, path=path))
     with torch.no_grad():
-        copied(torch.zeros(1, *image))
+        copied(torch.zeros(1, *image, device=next(net.parameters()).device))
     return counts
 
 
@@ -63,17 +77,22 @@ def readers(net: Network) -> dict[str, dict]:
     found = {}
     for site in net.sites:
         layer = net.get_submodule(site.consumer)
-        written = dict(layer.settings) if isinstance(layer, Form) else {}
-        kernels = layer.dense() if written else layer.weight
+        form = layer.name if isinstance(layer, Form) else None
+        kernels = layer.dense() if form else layer.weight
         alive = kernels.flatten(2).ne(0).any(2) if kernels.dim() > 2 else kernels.ne(0)
-        form, ranks = written.pop("form", None), " x ".join(map(str, written.values()))
+        ranks = layer.settings.values() if form else ()
         found[site.norm] = {
             "form": form,
-            "rank": ranks or None,
+            "rank": " x ".join(map(str, _flat(ranks))) or None,
             "kernels": alive.numel(),
             "kernels_nonzero": int(alive.sum()),
         }
     return found
+
+
+def _flat(ranks: Iterable[int | list[int]]) -> Iterator[int]:
+    for rank in ranks:
+        yield from rank if isinstance(rank, list) else [rank]
 
 
 def _nonzero(weight: Tensor, macs: int) -> int:

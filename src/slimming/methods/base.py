@@ -44,6 +44,7 @@ class Step:
     epoch       from 0
     state       tensors that the method keeps between steps; saved with the training, and resumed
     generator   for random numbers: seeded from (seed, epoch, step) before every step
+    image       (C, H, W) of every image
     number      of the step, from 0, of `steps` in the whole training
     lr, momentum, weight_decay   of the update w <- w - lr v, v <- momentum v + gradient + weight_decay w
     """
@@ -57,6 +58,7 @@ class Step:
     weight_decay: float
     steps: int
     generator: torch.Generator
+    image: tuple[int, int, int]
     number: int = 0
     epoch: int = 0
     lr: float = 0.0
@@ -75,7 +77,9 @@ class Setting:
     """What a method may see and use while it plans. No test image is within its reach.
 
     images      images(batch_size): the training images once, in order, not augmented; as step.images, step.labels
-    train       train(net, method, epochs, name): trains `net` in place with the run's schedule, resumably
+    labels      of the training images, in that order, (N,) int64
+    train       train(net, method, epochs, name, part=None): trains `net` in place with the run's schedule, resumably;
+                on the training images with the indices `part` (n,), or on all
     remember    remember(name, compute): what compute() -> {name: tensor} gives; after a kill, what it gave before
     seed        of the run
     budget      what a ratio is a share of, where the study says it
@@ -84,7 +88,8 @@ class Setting:
     """
 
     images: Callable[[int], Iterator[tuple[Tensor, Tensor]]]
-    train: Callable[[Network, Method, int, str], None]
+    labels: Tensor
+    train: Callable[..., None]
     remember: Callable[[str, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
     seed: int
     budget: Budget
@@ -99,11 +104,12 @@ class Method:
 
     slug: str = "none"
     counts: ClassVar[str] = "channels"  # what a ratio is a share of, unless the study's budget says
+    forms: ClassVar[tuple[str, ...]] = ()  # in which its plans write layers (networks.forms)
     passes: ClassVar[float] = 0.0  # data passes that a plan takes, about, forward and backward: what jobs ask time for
 
     def modules(self) -> tuple[str, ...]:
         """The modules that say what this method does, the package's whole name included: their change is its own."""
-        return (type(self).__module__,)
+        return (type(self).__module__, *(f"slimming.networks.forms.{form}" for form in self.forms))
 
     def cautions(self, gamma: float) -> list[str]:
         """One line for each reason why the method cannot act from initial scaling factors of size `gamma`."""

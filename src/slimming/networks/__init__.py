@@ -124,6 +124,11 @@ def from_spec(spec: Mapping) -> Network:
     return net
 
 
+def whole(spec: Mapping) -> dict:
+    """The spec of the dense network, of plain layers without biases, that the network with `spec` was once."""
+    return {key: value for key, value in spec.items() if key not in ("biases", "forms")} | {"channels": {}}
+
+
 def prunable(net: Network) -> dict[str, nn.BatchNorm2d]:
     """{site: its BatchNorm2d} in the order of the forward pass; the site's name is the module's path."""
     return {site.norm: net.get_submodule(site.norm) for site in net.sites}

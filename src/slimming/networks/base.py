@@ -6,7 +6,8 @@ Not for surgery: pruning removes channels from any network that declares its sit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -30,9 +31,13 @@ class Site:
     droppable: bool = False  # a branch around this site may be dropped when no channel is left
 
 
-class Network(nn.Module):
-    """A network that knows its prunable sites, the spec that rebuilds it, and what a method learned beside weights."""
+class Network(nn.Module, ABC):
+    """A network that knows its prunable sites, the spec that rebuilds it, and what a method learned beside weights.
 
+    It ends with the mean of its feature maps over positions, and one linear layer.
+    """
+
+    classifier: nn.Linear
     sites: tuple[Site, ...]
     spec: dict
     learned: dict[str, Tensor]
@@ -40,6 +45,20 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.learned = {}
+
+    @abstractmethod
+    def parts(self) -> list[Callable[[Tensor], Tensor]]:
+        """What images go through, one after another, on their way to the feature maps."""
+
+    def feature_maps(self, x: Tensor) -> Tensor:
+        """What the classifier averages, after the last ReLU: (N, in_channels, H, W) images -> (N, C, H', W')."""
+        for part in self.parts():
+            x = part(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits, float32."""
+        return self.classifier(self.feature_maps(x).mean((2, 3), dtype=torch.float32))
 
     def add_biases(self, paths: Iterable[str]) -> None:
         """Give the convolutions at `paths` a bias of zeros; linear layers have one."""

@@ -7,7 +7,7 @@ keeps its width, so the BatchNorms that write to it are no sites.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -90,12 +90,8 @@ class BasicResNet(Network):
         self.sites = tuple(sites)
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits."""
-        x = norm_relu(self.norm, self.stem(x))
-        for block in self.blocks.values():
-            x = block(x)
-        return self.classifier(x.mean((2, 3), dtype=torch.float32))
+    def parts(self) -> list[Callable[[Tensor], Tensor]]:
+        return [lambda x: norm_relu(self.norm, self.stem(x)), *self.blocks.values()]
 
     @torch.no_grad()
     def constants(self, kept: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ Every BatchNorm reads the concatenation that later layers read too, so each sele
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -65,12 +65,8 @@ class DenseNet(Network):
         self.layers[name] = Layer(inputs, channels.get(f"{path}.norm", inputs), outputs, kernel)
         return Site(f"{path}.norm", f"{path}.conv", select=f"{path}.select", droppable=kernel == 3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits."""
-        x = self.stem(x)
-        for layer in self.layers.values():
-            x = layer(x)
-        return self.classifier(norm_relu(self.norm, self.select(x)).mean((2, 3), dtype=torch.float32))
+    def parts(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.stem, *self.layers.values(), lambda x: norm_relu(self.norm, self.select(x))]
 
 
 def build(

@@ -6,7 +6,7 @@ two BatchNorms are fed by one convolution each, which is thinned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -100,12 +100,8 @@ class ResNet(Network):
         self.sites = (*sites, Site("norm", "classifier", select="select"))
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits."""
-        x = self.stem(x)
-        for block in self.blocks.values():
-            x = block(x)
-        return self.classifier(norm_relu(self.norm, self.select(x)).mean((2, 3), dtype=torch.float32))
+    def parts(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.stem, *self.blocks.values(), lambda x: norm_relu(self.norm, self.select(x))]
 
     @torch.no_grad()
     def constants(self, kept: dict[str, Tensor]) -> dict[str, Tensor]:

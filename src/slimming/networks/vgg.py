@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from slimming.networks.base import Network, Site, conv, initialise, scaled
@@ -53,9 +52,8 @@ class VGG(Network):
         )
         initialise(self, linear_std=0.01)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits."""
-        return self.classifier(self.features(x).mean((2, 3), dtype=torch.float32))
+    def parts(self) -> list[Callable[[Tensor], Tensor]]:
+        return [*self.features]
 
 
 def build(depth: int, num_classes: int, width: float, in_channels: int, channels: Mapping[str, int]) -> VGG:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -47,7 +47,12 @@ def removals(net: Network, scores: Mapping[str, Tensor], ratio: float, budget: B
     channels = sum(map(len, scores.values()))
     if budget.of == "channels" and budget.round_to == 1:
         return round(ratio * channels)
-    left = _channels if budget.of == "channels" else _Left(net, budget)
+    if budget.of == "macs" and budget.image is None:
+        raise InputError("a budget of macs needs the size of images")
+    if budget.of == "channels":
+        left = _channels
+    else:
+        left = _rebuilt(net, budget) if net.spec.get("forms") else _Left(net, budget)
     whole = left({site: range(len(score)) for site, score in scores.items()})
 
     def enough(count: int) -> bool:
@@ -60,11 +65,18 @@ def _channels(kept: Mapping[str, Tensor]) -> int:
     return sum(map(len, kept.values()))
 
 
-class _Left:
-    """Parameters or multiply-accumulates of the network that surgery makes of `net`, without making it.
+def _rebuilt(net: Network, budget: Budget) -> Callable[[Mapping[str, Tensor]], int]:
+    """What is left of a network with forms, whose ranks surgery clips to what channels leave room for."""
 
-    A form's ranks count as they are, though surgery clips those that it leaves no room for: never too few then.
-    """
+    def left(kept: Mapping[str, Tensor]) -> int:
+        channels = net.spec["channels"] | {site: len(index) for site, index in kept.items()}
+        return cost.of_spec(net.spec | {"channels": channels}, budget.of, budget.image)
+
+    return left
+
+
+class _Left:
+    """Parameters or multiply-accumulates of the network that surgery makes of `net`, without making it."""
 
     def __init__(self, net: Network, budget: Budget):
         self.net = net
@@ -73,8 +85,6 @@ class _Left:
             self.shapes, 1
         )  # of each element: in storage once, in a forward pass at every position
         if budget.of == "macs":
-            if budget.image is None:
-                raise InputError("a budget of macs needs the size of images")
             macs = cost.layers(net, budget.image)
             self.shapes = {name: shape for name, shape in self.shapes.items() if name.removesuffix(".weight") in macs}
             self.uses = {

@@ -11,23 +11,14 @@ from slimming.networks.base import Network
 
 
 def cuts(net: Network, kept: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Indices kept in the first dimension of a module's tensors and in the second of its weight, by module.
-
-    In a form, inputs are cut in its first convolution, outputs in its last, and in its bias.
-    """
+    """Indices kept in the first dimension of a module's tensors and in the second of its weight, by module."""
     rows, columns = {}, {}
     for site in net.sites:
         index = kept[site.norm]
-        rows[site.norm] = columns[_part(net, site.consumer, 0)] = index
+        rows[site.norm] = columns[site.consumer] = index
         if site.producer:
-            rows[site.producer] = rows[_part(net, site.producer, -1)] = index
+            rows[site.producer] = index
     return rows, columns
-
-
-def _part(net: Network, path: str, which: int) -> str:
-    """The path of a form's first or last convolution; of any other module, its own."""
-    parts = [name for name, _ in net.get_submodule(path).named_children()]
-    return f"{path}.{parts[which]}" if parts else path
 
 
 def gone_from(norm: nn.BatchNorm2d, kept: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ class Plan(dict[str, Tensor]):
     channels  {site: channels before}
     floored   sites where `min_channels` kept channels that the ranking had removed
     weights   {parameter: values} that replace the network's before channels are removed
-    forms     {convolution: form} that it is written in afterwards (networks.forms); None: plainly again
+    forms     {layer: form} that it is written in afterwards (networks.forms); None: plainly again
+    found     what the method found out on its way, JSON-able: it goes into the record
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class Plan(dict[str, Tensor]):
         self.ratio, self.channels, self.floored = ratio, channels, floored
         self.weights: dict[str, Tensor] = {}
         self.forms: dict[str, dict | None] = {}
+        self.found: dict[str, Any] = {}
 
     @classmethod
     def whole(cls, net: Network, ratio: float) -> Plan:

@@ -182,7 +182,7 @@ def training_curves(tables: Tables) -> Figure:
     figure, axes = _panels(curves, [*rows.values()], height=1.5)
     for (network, row), axis in axes.items():
         for method, mine in _by_method(curves[curves["network"] == network]):
-            _line(mine, "epoch", [*rows][row], axis, method, marker="", **BAND)
+            _line(mine.dropna(subset=[*rows][row]), "epoch", [*rows][row], axis, method, marker="", **BAND)
         if [*rows][row] == "loss":
             axis.set_yscale("log")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))

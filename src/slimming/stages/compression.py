@@ -28,17 +28,23 @@ class Work:
     def __init__(self, run: Run, dataset: data.Dataset, folder: Path, parent: str, budget: Budget):
         self.run, self.dataset, self.folder = run, dataset, folder / "parts"
         self.identity = " ".join([parent, repr(budget), run.settings(), *code.closure("stages.prune", *code.kind(run))])
-        self.setting = Setting(self.images, self.train, self.remember, run.seed, budget)
+        self.setting = Setting(self.images, dataset.train_labels, self.train, self.remember, run.seed, budget)
         self.known: set[str] = set()  # parts that this process has made, or counted
         self.plans: dict[float, Plan] = {}
         self.spent: dict[float, dict[str, float]] = {}
         self.passes, self.before = 0.0, 0.0  # data passes, and seconds before this process, of the plan in the making
 
     def plan(self, method: Method, net: Network, ratio: float) -> Plan:
-        """The method's plan at a ratio, made at the first call."""
+        """The method's plan at a ratio, made at the first call. InputError for a form that the method does not name."""
         if ratio not in self.plans:
             self.passes, self.before, begin = 0.0, 0.0, time.monotonic()
             self.plans[ratio] = method.plan(net, ratio, self.setting)
+            for form in self.plans[ratio].forms.values():
+                if form and form["form"] not in method.forms:
+                    raise InputError(
+                        f"{method.slug} writes layers in the form {form['form']}, whose change would not rerun it: "
+                        f"name it in the method's `forms`"
+                    )
             seconds = self.before + time.monotonic() - begin
             self.spent[ratio] = {"seconds": round(seconds, 3), "passes": round(self.passes, 3)}
         return self.plans[ratio]
@@ -69,15 +75,17 @@ class Work:
             self.known.add(name)
         return {key: value.clone() for key, value in tensors.items()}
 
-    def train(self, net: Network, method: Method, epochs: int, name: str) -> None:
+    def train(self, net: Network, method: Method, epochs: int, name: str, part: Tensor | None = None) -> None:
+        dataset = self.dataset if part is None else data.part(self.dataset, part)
+
         def trained() -> dict[str, Tensor]:
             begin, resume = time.monotonic(), self.folder / f"{name}.resume"
             identity, first = f"{self.identity} {name} {epochs}", self.run.schedule.epochs
             state = loop.train(
-                net, self.dataset, self.run.schedule, method, self.run.seed, epochs, resume, identity, first, self.run
+                net, dataset, self.run.schedule, method, self.run.seed, epochs, resume, identity, first, self.run
             )
             self.before += max(0.0, state.seconds - (time.monotonic() - begin))
-            self.passes += epochs
+            self.passes += epochs * len(dataset.train_labels) / len(self.dataset.train_labels)
             return net.state_dict()
 
         net.load_state_dict(self.remember(name, trained))

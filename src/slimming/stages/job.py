@@ -51,7 +51,7 @@ class Job:
         }
 
     def finish(self, net: Network, layers: list[dict], **extra: object) -> None:
-        """Save the checkpoint, and beside it the draft of its record: all but what is measured.
+        """Save the checkpoint, and beside it the draft of its record: all but what is measured, `extra` included.
 
         The state of the training stays: whoever runs the jobs may not learn that this one has finished, and repeat it.
         """

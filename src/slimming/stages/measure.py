@@ -37,8 +37,7 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
         net, run, header = made(path)
         if dataset is None:
             first, dataset = run, start(run, prepared)
-            whole = networks.from_spec(net.spec | {"channels": {}, "biases": [], "forms": {}})
-            dense = cost.count(whole, tuple(dataset.test_images.shape[1:]))
+            dense = cost.count(networks.from_spec(networks.whole(net.spec)), tuple(dataset.test_images.shape[1:]))
         if run != first:
             raise InputError(f"{path}: of the run {run.slug}, others of {first.slug}; measure each run on its own")
         if draft["checkpoint"]["sha256"] != tensorfile.sha256(path):
@@ -54,7 +53,8 @@ def measure(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
             measured[name] = sizes[count] / measured[count] if measured[count] else None
         measured["readers"] = cost.readers(net)
         history = draft["history"]
-        measured["accuracy_best"] = max(measured["accuracy"], *history["test_accuracy"]) if history else None
+        tested = [value for value in history.get("test_accuracy", ()) if value is not None]
+        measured["accuracy_best"] = max(measured["accuracy"], *tested) if history else None
         measured["provenance"] = origin(device=run.device, threads=run.threads)
         warnings = [*dict.fromkeys([*draft["warnings"], *doubts()])]
         record = draft | {"measured": measured, "warnings": warnings}

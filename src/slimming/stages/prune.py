@@ -53,6 +53,7 @@ def prune(
             for site, kept in plan.items()
         ]
         took = work.spent[ratio] | {"ratio_of": asked.of, "round_to": round_to}
+        took |= {"found": plan.found} if plan.found else {}
         Job(run, folder, stage, ratio, parent).finish(small, layers, warnings=_floored(layers), compression=took)
         print(
             f"{stage}, ratio {ratio:g}: {sum(map(len, plan.values()))} of {sum(plan.channels.values())} channels kept",

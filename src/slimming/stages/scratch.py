@@ -26,8 +26,8 @@ def scratch(checkpoint: str | os.PathLike, prepared: str | os.PathLike, budget: 
     epochs = run.schedule.epochs
     if budget == "compute":
         image = tuple(dataset.train_images.shape[1:])
-        dense = networks.from_spec(pruned.spec | {"channels": {}})
-        epochs = round(epochs * cost.macs(dense, image) / cost.macs(pruned, image))
+        dense = cost.of_spec(networks.whole(pruned.spec), "macs", image)
+        epochs = round(epochs * dense / cost.macs(pruned, image))
     with seeded(run):
         net = fresh(pruned)
     with job.alone():

@@ -44,4 +44,6 @@ def share(run: Run, checkpoint: str | os.PathLike, folder: Path) -> None:
         raise InputError(f"{checkpoint}: of the run {other.slug}, which is trained otherwise than {run.slug}")
     draft = records.read(Path(checkpoint).with_suffix(".json"))
     outcome = {key: draft[key] for key in ("history", "training", "data", "warnings")}
-    Job(run, folder, "trained", parent=tensorfile.sha256(checkpoint)).finish(net, header["layers"], **outcome)
+    # The checkpoint is that of a training of its own, to the byte; whose it was is the record's to say.
+    outcome["parent"] = tensorfile.sha256(checkpoint)
+    Job(run, folder, "trained").finish(net, header["layers"], **outcome)

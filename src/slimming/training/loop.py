@@ -51,7 +51,7 @@ class State:
     step: int = 0
     seconds: float = 0.0
     sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))  # loss, hits
-    history: dict[str, list[float]] = field(default_factory=lambda: {key: [] for key in HISTORY})
+    history: dict[str, list[float | None]] = field(default_factory=lambda: {key: [] for key in HISTORY})
 
 
 def train(
@@ -70,7 +70,8 @@ def train(
 
     The step is w <- w - lr v, v <- m v + g + wd w, g the loss's gradient plus the method's. Order, augmentation and
     the method's random numbers are functions of (seed, first_epoch + epoch). A state in `resume` that was saved for
-    the same `identity` is continued, with the same bits as a training that never stopped.
+    the same `identity` is continued, with the same bits as a training that never stopped. Epochs without a test have
+    None for its loss and accuracy.
 
     In bfloat16 (`machine.precision`) convolutions compute with rounded weights and activations; weights, scaling
     factors, penalty, momentum and loss stay float32, and so does `net` when it is returned.
@@ -89,6 +90,7 @@ def train(
         schedule.weight_decay,
         epochs * steps,
         torch.Generator(flat.values.device),
+        tuple(dataset.train_images.shape[1:]),
     )
     method.prepare(step)
     kept = {"values": flat.values, "momentum": flat.momentum}
@@ -123,8 +125,10 @@ def train(
                     clock.saved()
             mean_loss, hits = (state.sums / images).tolist()
             flat.round()
-            test = accuracy.evaluate(net, dataset)
-            if not math.isfinite(mean_loss + test["loss"]) or not torch.isfinite(flat.values).all():
+            tested = (state.epoch + 1) % schedule.evaluate_every == 0 or state.epoch + 1 == epochs
+            test = accuracy.evaluate(net, dataset) if tested else {"loss": None, "accuracy": None}
+            losses = mean_loss + (test["loss"] or 0)
+            if not math.isfinite(losses) or not torch.isfinite(flat.values).all():
                 raise DivergedError(
                     f"the loss is not finite in epoch {state.epoch + 1} of {epochs} (lr {step.lr:g}): "
                     "lower the learning rate or the method's strength",
@@ -204,7 +208,9 @@ class Progress:
 
     def epoch(self, state: State) -> None:
         last = {key: values[-1] for key, values in state.history.items()}
-        text = f"loss {last['loss']:.4f} accuracy {last['accuracy']:.4f} test {last['test_accuracy']:.4f}"
+        text = f"loss {last['loss']:.4f} accuracy {last['accuracy']:.4f}"
+        if last["test_accuracy"] is not None:
+            text += f" test {last['test_accuracy']:.4f}"
         if self.bar.disable:
             print(f"epoch {state.epoch}/{self.epochs} lr {last['lr']:g} {text}", file=sys.stderr, flush=True)
         else:
