@@ -19,7 +19,8 @@ rule measure:
         gpu=GPU,
     params:
         code=lambda wildcards: closure(
-            "stages.measure", *(name for name in KINDS[wildcards.run] if name.startswith("networks."))
+            "stages.measure",
+            *(name for name in KINDS[wildcards.run] if name.startswith("networks.")),
         ),
         folder=subpath(output[0], parent=True),
     message:

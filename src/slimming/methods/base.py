@@ -160,9 +160,7 @@ class Method:
         from slimming import pruning
 
         budget = setting.budget if setting else pruning.Budget(self.counts)
-        scores = self.scores(net)
-        removals = pruning.removals(net, scores, ratio, budget)
-        return pruning.plan(scores, ratio, removals=removals, round_to=budget.round_to)
+        return pruning.ranked(net, self.scores(net), ratio, budget)
 
     def finetuning(self) -> Method:
         """The method that trains the compressed network again."""

@@ -7,8 +7,8 @@ A pruned network is a smaller network, never a mask. `masked` exists to check th
 would with the pruned channels' scale and shift at zero.
 """
 
-from slimming.pruning.budget import Budget, removals
+from slimming.pruning.budget import Budget, ranked, removals
 from slimming.pruning.ranking import Plan, plan
 from slimming.pruning.surgery import apply, masked
 
-__all__ = ["Budget", "Plan", "apply", "masked", "plan", "removals"]
+__all__ = ["Budget", "Plan", "apply", "masked", "plan", "ranked", "removals"]

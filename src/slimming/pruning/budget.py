@@ -16,7 +16,7 @@ from slimming.errors import InputError, unknown
 from slimming.measuring import cost
 from slimming.networks.base import Network
 from slimming.pruning.cuts import cuts
-from slimming.pruning.ranking import check, plan
+from slimming.pruning.ranking import Plan, check, plan
 
 COUNTS = ("channels", "parameters", "macs")
 
@@ -32,6 +32,15 @@ class Budget(NamedTuple):
     of: str = "channels"
     image: tuple[int, int, int] | None = None
     round_to: int = 1
+
+
+def ranked(net: Network, scores: Mapping[str, Tensor], ratio: float, budget: Budget) -> Plan:
+    """The plan that removes the channels with the lowest scores until the share `ratio` of the budget is gone.
+
+    Raises InputError as `removals` and `plan` do.
+    """
+    count = removals(net, scores, ratio, budget)
+    return plan(scores, ratio, removals=count, round_to=budget.round_to)
 
 
 def removals(net: Network, scores: Mapping[str, Tensor], ratio: float, budget: Budget) -> int:
