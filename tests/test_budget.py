@@ -1,5 +1,7 @@
 """A ratio takes the share of what the budget counts: no less than asked, and not a step more."""
 
+import re
+
 import pytest
 import torch
 
@@ -105,9 +107,15 @@ def test_an_unknown_count_and_a_missing_image_are_refused():
         pruning.removals(net, scores, 0.5, pruning.Budget("macs"))
 
 
-@pytest.mark.parametrize("key", [{"budget": "channels"}, {"round_to": 8}])
-def test_single_weights_have_no_budget_of_channels(key):
-    with pytest.raises(InputError, match="swd-weights removes single weights and no channels"):
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ({"budget": "channels"}, "budget: swd-weights-0.5 can have one of parameters or macs, not channels"),
+        ({"round_to": 8}, "round_to: swd-weights-0.5 does not choose channels alone, and has no widths to round"),
+    ],
+)
+def test_a_method_of_other_units_has_no_budget_of_channels(key, message):
+    with pytest.raises(InputError, match=re.escape(message)):
         study.parse(STUDY | {"methods": ["swd-weights"], **key}, "study")
 
 

@@ -274,3 +274,13 @@ def test_a_compensated_network_keeps_a_channel_everywhere():
     small = pruning.apply(net, pruning.plan(scores(net), 0.3), compensate=IMAGE)
     with pytest.raises(InputError, match="keep min_channels=1"):
         pruning.apply(small, emptied(small, "blocks.stage1_1.norm3"))
+
+
+def test_a_plan_may_be_the_compressed_network_itself():
+    net, other = randomised("vgg11"), randomised("vgg11", seed=1, width=0.0625)
+    plan = pruning.Plan.whole(net, 0.5)
+    plan.network = other
+    small = pruning.apply(net, plan, compensate=(3, 16, 16))
+    assert small is not other
+    assert small.spec == other.spec
+    assert all(map(torch.equal, small.state_dict().values(), other.state_dict().values()))

@@ -111,7 +111,8 @@ def minutes(run: Run, epochs: float, attempt: int = 1) -> int:
 
 def pruning_minutes(run: Run, ratios: int, attempt: int = 1) -> int:
     """Run time to ask for to prune at so many ratios: fifty minutes, and what the method's data passes take."""
-    passes = ratios * methods.get(**run.method).passes
+    method = methods.get(**run.method)
+    passes = ratios * (method.passes + method.trainings * run.schedule.epochs)
     return min(LONGEST, 50 * attempt + minutes(run, passes, attempt))
 
 

@@ -140,13 +140,13 @@ class Study(Machine):
             for value in values:
                 if values.count(value) > 1:
                     raise InputError(f"{key} holds {value} twice")
-        if self.budget == "channels" or self.round_to:
-            for run in self.runs():
-                if methods.get(**run.method).counts == "weights":
-                    raise InputError(
-                        f"{run.method['name']} removes single weights and no channels: "
-                        "it can have no budget of channels and no round_to"
-                    )
+        for method in {run.method["name"]: methods.get(**run.method) for run in self.runs()}.values():
+            if self.budget and self.budget not in method.budgets:
+                raise InputError(
+                    f"budget: {method.slug} can have one of {' or '.join(method.budgets)}, not {self.budget}"
+                )
+            if self.round_to and "channels" not in method.budgets:
+                raise InputError(f"round_to: {method.slug} does not choose channels alone, and has no widths to round")
         slugs = [run.slug for run in self.runs()]
         twice = {slug for slug in slugs if slugs.count(slug) > 1} if len(slugs) > len(set(slugs)) else set()
         if twice:

@@ -104,8 +104,10 @@ class Method:
 
     slug: str = "none"
     counts: ClassVar[str] = "channels"  # what a ratio is a share of, unless the study's budget says
+    budgets: ClassVar[tuple[str, ...]] = ("channels", "parameters", "macs")  # that it can be given by a study
     forms: ClassVar[tuple[str, ...]] = ()  # in which its plans write layers (networks.forms)
     passes: ClassVar[float] = 0.0  # data passes that a plan takes, about, forward and backward: what jobs ask time for
+    trainings: ClassVar[float] = 0.0  # as many whole trainings more
 
     def modules(self) -> tuple[str, ...]:
         """The modules that say what this method does, the package's whole name included: their change is its own."""

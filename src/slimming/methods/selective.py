@@ -84,6 +84,7 @@ class SelectiveWeights(Selective):
     """
 
     counts = "weights"
+    budgets = ("parameters", "macs")
 
     def _parts(self, step: Step) -> list:
         return [step.weights]
