@@ -61,9 +61,15 @@ def setting(dataset: data.Dataset, of: str = "channels", schedule: Schedule | No
         with tempfile.TemporaryDirectory() as folder:
             loop.train(net, some, schedule or Schedule(batch_size=25), method, 1, epochs, Path(folder, "state"), name)
 
-    budget = Budget(of, tuple(dataset.train_images.shape[1:]))
-    images = partial(data.plain_batches, dataset)
-    return Setting(images, dataset.train_labels, train, lambda name, compute: compute(), 1, budget)
+    return Setting(
+        images=partial(data.plain_batches, dataset),
+        labels=dataset.train_labels,
+        train=train,
+        remember=lambda name, compute: compute(),
+        seed=1,
+        epochs=2,
+        budget=Budget(of, tuple(dataset.train_images.shape[1:])),
+    )
 
 
 def step(net: Network, number: int = 0, steps: int = 10, lr: float = 0.1, flat: FlatParameters | None = None) -> Step:

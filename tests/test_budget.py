@@ -18,7 +18,7 @@ CHANNELS = sorted(name for name in methods.registry() if methods.get(name).count
 
 
 def setting(of, round_to=1):
-    return Setting(None, None, None, None, 1, pruning.Budget(of, IMAGE, round_to))
+    return Setting(None, None, None, None, 1, 1, pruning.Budget(of, IMAGE, round_to))
 
 
 def scored(network):

@@ -66,6 +66,9 @@ def test_pruning_asks_for_the_time_of_the_methods_data_passes(monkeypatch):
     found = [costs.pruning_minutes(asked, 5, attempt) for attempt in attempts]
     assert found == [50 * attempt + costs.minutes(asked, 100, attempt) for attempt in attempts]
     assert found[0] > 60
+    monkeypatch.setattr(type(methods.get("none")), "trainings", 2.0)
+    more = asked.schedule.epochs * 2 * 5
+    assert costs.pruning_minutes(asked, 5) == 50 + costs.minutes(asked, 100 + more)
 
 
 @pytest.mark.parametrize("family", networks.families())

@@ -82,6 +82,7 @@ class Setting:
                 on the training images with the indices `part` (n,), or on all
     remember    remember(name, compute): what compute() -> {name: tensor} gives; after a kill, what it gave before
     seed        of the run
+    epochs      of the run's training
     budget      what a ratio is a share of, where the study says it
 
     Names are the method's own: one for each part of its work.
@@ -92,6 +93,7 @@ class Setting:
     train: Callable[..., None]
     remember: Callable[[str, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
     seed: int
+    epochs: int
     budget: Budget
 
 

@@ -21,6 +21,7 @@ class Plan(dict[str, Tensor]):
     floored   sites where `min_channels` kept channels that the ranking had removed
     weights   {parameter: values} that replace the network's before channels are removed
     forms     {layer: form} that it is written in afterwards (networks.forms); None: plainly again
+    network   the compressed network itself, where it is not made of this one's weights; None: it is
     found     what the method found out on its way, JSON-able: it goes into the record
     """
 
@@ -31,6 +32,7 @@ class Plan(dict[str, Tensor]):
         self.ratio, self.channels, self.floored = ratio, channels, floored
         self.weights: dict[str, Tensor] = {}
         self.forms: dict[str, dict | None] = {}
+        self.network: Network | None = None
         self.found: dict[str, Any] = {}
 
     @classmethod

@@ -25,7 +25,7 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: tuple[int, int, 
     without channels is dropped and its constant folded (exact in evaluation mode).
 
     A `Plan` may also replace weights before, and write convolutions in other forms after; forms that the network has
-    are contracted for the cut and written again, with as much rank as is left.
+    are contracted for the cut and written again, with as much rank as is left. Or it is the compressed network itself.
 
     compensate: for images of this shape (C, H, W), what `net` computes with the removed channels' scale alone at
     zero. Such a channel is the constant ReLU(shift); what its reader makes of it, averaged over positions, becomes the
@@ -34,6 +34,8 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: tuple[int, int, 
     Raises InputError for an unknown site, indices outside it, a site that may not be empty, and an empty site
     where constants are, or were, folded into biases.
     """
+    if getattr(plan, "network", None) is not None:
+        return copy.deepcopy(plan.network).train(net.training)
     forms = net.spec.get("forms", {}) | getattr(plan, "forms", {})
     net = _replaced(written.contracted(net) if "forms" in net.spec else net, getattr(plan, "weights", {}))
     sites = {site.norm: site for site in net.sites}

@@ -28,7 +28,15 @@ class Work:
     def __init__(self, run: Run, dataset: data.Dataset, folder: Path, parent: str, budget: Budget):
         self.run, self.dataset, self.folder = run, dataset, folder / "parts"
         self.identity = " ".join([parent, repr(budget), run.settings(), *code.closure("stages.prune", *code.kind(run))])
-        self.setting = Setting(self.images, dataset.train_labels, self.train, self.remember, run.seed, budget)
+        self.setting = Setting(
+            images=self.images,
+            labels=dataset.train_labels,
+            train=self.train,
+            remember=self.remember,
+            seed=run.seed,
+            epochs=run.schedule.epochs,
+            budget=budget,
+        )
         self.known: set[str] = set()  # parts that this process has made, or counted
         self.plans: dict[float, Plan] = {}
         self.spent: dict[float, dict[str, float]] = {}
