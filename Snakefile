@@ -19,6 +19,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/prune.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/findings.smk"
 include: "workflow/rules/store.smk"
 
 
@@ -35,6 +36,7 @@ rule all:
         rules.tables.output,
         rules.metrics.output,
         rules.figures.output,
+        [rules.findings.output, rules.found.output] if STUDY.finds() else [],
         rules.claims.output,
         rules.page.output,
         rules.macros.output,

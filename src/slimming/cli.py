@@ -73,12 +73,31 @@ def forgo(options: argparse.Namespace) -> int:
 
 def ledger(options: argparse.Namespace) -> None:
     from slimming import ledger, study
+
+    asked = study.load(options.study)
+    ledger.write(asked.name, _records(options), options.output, asked.allow_missing)
+
+
+def findings(options: argparse.Namespace) -> None:
+    from slimming import findings
+
+    findings.write(_records(options), options.output)
+
+
+def found(options: argparse.Namespace) -> None:
+    from slimming.reporting import found
+
+    found.write(options.findings, options.output)
+
+
+def _records(options: argparse.Namespace) -> list[Path]:
+    """The records of every network of a study."""
+    from slimming import study
     from slimming.stages import table
 
     asked = study.load(options.study)
     stems = [table.stem(*step) for step in asked.steps()]
-    paths = [options.records / run.slug / f"{stem}.json" for run in asked.runs() for stem in stems]
-    ledger.write(asked.name, paths, options.output, asked.allow_missing)
+    return [options.records / run.slug / f"{stem}.json" for run in asked.runs() for stem in stems]
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -261,10 +280,18 @@ def parser() -> Parser:
     added.add_argument("outputs", nargs="+", type=Path, metavar="FILE")
     added.add_argument("--log", required=True, type=Path, metavar="FILE", help="whose last line says why")
 
-    added = stage(ledger, "collect the records of a study into its ledger")
-    added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
-    added.add_argument("--records", required=True, type=Path, metavar="DIR", help="where its records lie")
-    added.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the ledger goes")
+    for run, text, output in (
+        (ledger, "collect the records of a study into its ledger", "DIR"),
+        (findings, "collect what methods found out while they planned, from the records of a study", "FILE"),
+    ):
+        added = stage(run, text)
+        added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
+        added.add_argument("--records", required=True, type=Path, metavar="DIR", help="where its records lie")
+        added.add_argument("--output", required=True, type=Path, metavar=output, help="where it goes")
+
+    added = stage(found, "draw the figures of what methods found out")
+    added.add_argument("findings", type=Path, metavar="FILE", help="what `slimming findings` wrote")
+    added.add_argument("--output", required=True, type=Path, metavar="DIR")
 
     for run, text in (
         (tables, "write the tables of a ledger, as CSV and LaTeX"),

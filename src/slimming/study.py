@@ -181,6 +181,10 @@ class Study(Machine):
             found[run.slug] = first.setdefault((rest, method.training()), run)
         return {slug: other for slug, other in found.items() if other.slug != slug}
 
+    def finds(self) -> list[str]:
+        """What the methods find out while they plan, of what has a figure of its own (reporting.found)."""
+        return [*dict.fromkeys(item for run in self.runs() for item in getattr(_get_method(run.method), "finds", ()))]
+
     def steps(self) -> list[tuple[str, float]]:
         """(stage, ratio) of every checkpoint that a run makes, in the order of stages.table."""
         return [(stage.name, ratio) for stage in STAGES.values() for ratio in self._ratios(stage)]

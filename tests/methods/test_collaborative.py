@@ -143,9 +143,12 @@ def test_the_compressed_network_is_the_one_of_the_stated_approximation(name, net
         assert (small(images) - masked(images)).abs().max() <= 1e-4
     assert (name == "cc-rank") == (plan.ratio_reached == 0)
     assert name != "cc-channels" or not plan.forms
-    found = {entry["layer"]: entry for entry in plan.found["layers"]}
-    assert {path for path, entry in found.items() if entry["rank"][0]} == set(plan.forms)
-    assert all(0 <= entry["rate"] <= collaborative.MOST for entry in found.values())
+    assert {path: form["rank"] for path, form in plan.forms.items()}.items() <= plan.found["rank"].items()
+    assert all(0 <= rate <= collaborative.MOST for rate in plan.found["rate"].values())
+    for curve in plan.found["sensitivity"].values():
+        shares, losses = zip(*curve, strict=True)
+        assert sorted(shares) == list(shares)
+        assert min(losses) >= 0 < losses[-1]
 
 
 @pytest.mark.parametrize(("network", "options"), [("vgg11", {"width": 0.25}), ("basicresnet20", {"width": 0.5})])

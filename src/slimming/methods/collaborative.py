@@ -52,6 +52,7 @@ class Collaborative(Method):
     budgets = ("parameters", "macs")
     forms = ("svd",)
     passes = 1.0
+    finds = ("sensitivity",)
 
     kinds: tuple[bool, bool]
 
@@ -76,7 +77,7 @@ class Collaborative(Method):
                 name = f"{layer.path}.weight"
                 plan.weights[name] = layer.approximation(state).view_as(net.get_parameter(name)).float()
                 plan.forms[layer.path] = {"form": "svd", "rank": rank}
-        plan.found = {"layers": [*map(_report, layers, curves, rates, states)]}
+        plan.found = _found(layers, curves, rates, states)
         return plan
 
 
@@ -240,19 +241,22 @@ class _Rates:
         return cost.of_spec(self.spec | {"channels": channels, "forms": forms}, self.budget.of, self.budget.image)
 
 
-def _report(layer: Layer, curve: Curve, rate: float, state: State) -> dict:
-    """What the record says of a layer."""
-    return {
-        "layer": layer.path,
-        "curve": [
-            [round(share, 5), float(f"{loss:.4g}")] for share, loss in zip(curve.shares, curve.losses, strict=True)
-        ],
-        "p1": float(f"{curve.p1:.6g}"),
-        "p2": float(f"{curve.p2:.6g}"),
-        "rate": round(rate, 5),
-        "channels": [int(state.channels.sum()), layer.inputs],
-        "rank": [layer.rank(state), len(layer.values)],
-    }
+def _found(layers: list[Layer], curves: list[Curve], rates: list[float], states: list[State]) -> dict[str, dict]:
+    """What the record says of the layers: {item: {layer: value}}, and points of curves."""
+    found: dict[str, dict] = {}
+    for layer, curve, rate, state in zip(layers, curves, rates, states, strict=True):
+        points = zip(curve.shares, curve.losses, strict=True)
+        items = {
+            "sensitivity": [[round(share, 5), float(f"{loss:.4g}")] for share, loss in points],
+            "p1": float(f"{curve.p1:.6g}"),
+            "p2": float(f"{curve.p2:.6g}"),
+            "rate": round(rate, 5),
+            "channels": int(state.channels.sum()),
+            "rank": layer.rank(state) or len(layer.values),
+        }
+        for item, value in items.items():
+            found.setdefault(item, {})[layer.path] = value
+    return found
 
 
 def _cc() -> Collaborative:

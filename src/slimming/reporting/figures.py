@@ -59,7 +59,7 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
         parts = {name: table[table["dataset"] == dataset] for name, table in tables.items()}
         for name, draw in FIGURES.items():
             with matplotlib.style.context(["default", style.MATPLOTLIB]):
-                _save(draw(parts), output_dir / f"{name}-{dataset}")
+                save(draw(parts), output_dir / f"{name}-{dataset}")
 
 
 def accuracy_ratio(tables: Tables) -> Figure:
@@ -326,7 +326,7 @@ def _finished(figure: Figure, axes: Panels, methods: Iterable[str] = ()) -> Figu
     return figure
 
 
-def _save(figure: Figure, stem: Path) -> None:
+def save(figure: Figure, stem: Path) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, so that the formats look the same
     for form, metadata in METADATA.items():

@@ -1,0 +1,72 @@
+"""Figures of what methods found out while they planned (slimming.findings): one function a finding, of a data set.
+
+Not for what every network has: figures are those of the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from slimming import findings
+from slimming.reporting import style
+from slimming.reporting.figures import WIDTH, save
+
+COLUMNS, HEIGHT = 4, 1.3  # panels side by side, and inches of a row of them
+
+
+def write(findings_file: str | os.PathLike, output_dir: str | os.PathLike) -> None:
+    """Draw FIGURES for every data set of a table of findings, named <finding>-<data set>.<format>."""
+    table = findings.read(findings_file)
+    for dataset, rows in table.groupby("dataset"):
+        for name, draw in FIGURES.items():
+            if (rows["item"] == name).any():
+                with matplotlib.style.context(["default", style.MATPLOTLIB]):
+                    save(draw(rows), Path(output_dir) / f"{name}-{dataset}")
+
+
+def sensitivity(rows: pd.DataFrame) -> Figure:
+    """What every layer loses over the share of its cost that is gone, the fit, and where each ratio's rate lies.
+
+    Of the method and the seed that come first; a panel a layer, all networks one after another.
+    """
+    first = rows[rows["item"] == "sensitivity"].iloc[0]
+    rows = rows[(rows["method"] == first["method"]) & (rows["seed"] == first["seed"])]
+    ratios = sorted(rows["ratio"].unique())
+    places = [*rows[rows["item"] == "sensitivity"].groupby(["network", "layer"], sort=False).groups]
+    lines = -(-len(places) // COLUMNS)
+    figure = Figure(figsize=(WIDTH, lines * HEIGHT + 0.5))
+    grid = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True, sharey=True)
+    for axis, (network, layer) in zip(grid.flat, places, strict=False):
+        mine = rows[(rows["network"] == network) & (rows["layer"] == layer)]
+        curve = mine[(mine["item"] == "sensitivity") & (mine["ratio"] == ratios[-1])].sort_values("x")
+        axis.plot(curve["x"], curve["value"], color=style.GREY, marker=".", ms=2, lw=0)
+        p1, p2 = (mine.loc[mine["item"] == name, "value"].iloc[0] for name in ("p1", "p2"))
+        c = np.linspace(0, 1, 100)
+        axis.plot(c, p1 * np.exp(p2 * c), color="#0072b2")
+        for ratio, rate in mine[mine["item"] == "rate"].groupby("ratio")["value"].first().items():
+            axis.axvline(rate, color="#d55e00", lw=0.7, alpha=0.4 + 0.6 * ratios.index(ratio) / len(ratios))
+        axis.set_yscale("log")
+        axis.set_ylim(1e-5, 3)
+        axis.set_title(f"{style.name(network)}\n{layer}", loc="left", fontsize=5.5)
+    for axis in grid.flat[len(places) :]:
+        axis.remove()
+    figure.supxlabel("Share of the layer's cost that is gone", fontsize=7.5)
+    figure.supylabel("Loss, of that of a layer of zeros", fontsize=7.5)
+    handles = [
+        Line2D([], [], color=style.GREY, marker=".", lw=0, label="units removed one after another"),
+        Line2D([], [], color="#0072b2", label=r"fit $p_1 \exp(p_2 c)$"),
+        Line2D([], [], color="#d55e00", label=f"rate at ratio {', '.join(f'{ratio:g}' for ratio in ratios)}"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {"sensitivity": sensitivity}
