@@ -130,7 +130,7 @@ def macros(options: argparse.Namespace) -> None:
         options.ledger,
         options.output,
         options.protocol,
-        claims_file=options.claims,
+        claims_files=options.claims,
         references_file=options.references,
     )
 
@@ -310,7 +310,7 @@ def parser() -> Parser:
                 help="accuracy after the last epoch (default), or as in the paper after the best on the test set",
             )
         if run is macros:
-            added.add_argument("--claims", required=True, type=Path, metavar="FILE", help="claims and rules")
+            added.add_argument("--claims", nargs="+", required=True, type=Path, metavar="FILE", help="claims and rules")
             added.add_argument("--references", required=True, type=Path, metavar="FILE", help="published results")
 
     for run, text in (
@@ -320,7 +320,12 @@ def parser() -> Parser:
         added = stage(run, text)
         added.add_argument("ledger", type=Path, metavar="DIR", help="folder of the ledger")
         added.add_argument(
-            "--claims", required=run is claims, type=Path, metavar="FILE", help="claims in words, and their rules"
+            "--claims",
+            nargs="+",
+            required=run is claims,
+            type=Path,
+            metavar="FILE",
+            help="claims in words, and their rules",
         )
         added.add_argument("--output", required=True, type=Path, metavar="FILE")
     added.add_argument("--reaffirmed", nargs="*", default=(), metavar="WORDS", help="what `slimming reaffirm` found")

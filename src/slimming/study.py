@@ -93,6 +93,12 @@ class Study(Machine):
         exclude_if=lambda allowed: not allowed,
         description="report on what there is where a run fails; what is missing is said everywhere",
     )
+    claims: list[Name] = Field(
+        ["nonconvex-slimming"],
+        min_length=1,
+        exclude_if=lambda names: names == ["nonconvex-slimming"],
+        description="papers whose claims are judged: files of config/claims/",
+    )
     finetune: Finetune = Finetune()
     scratch: Scratch = Scratch()
     schedule: Schedule = Schedule()

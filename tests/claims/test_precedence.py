@@ -67,6 +67,27 @@ def test_rules_committed_after_the_measuring_did_not_come_first_even_if_the_ledg
     assert "not blind" in repository.ask().words
 
 
+def test_rules_that_are_moved_unchanged_are_as_old_as_before(repository):
+    repository.measure(repository.commit("rules.yaml", "rules"))
+    repository.git("mv", "rules.yaml", "claims.yaml")
+    repository.git("commit", "--quiet", "-m", "moved")
+    assert repository.ask().first == "rules first"
+    repository.commit("claims.yaml", "rules, changed")
+    assert repository.ask().first == "numbers first"
+
+
+def test_of_several_files_of_rules_the_last_one_counts(repository):
+    first = repository.commit("claims.yaml", "rules")
+    repository.measure(first)
+    second = repository.commit("others.yaml", "rules of another paper")
+    files = [repository.root / name for name in ("claims.yaml", "others.yaml")]
+    found = precedence.of(files, repository.root / "results")
+    assert found.first == "numbers first"
+    assert first[:12] in found.rules
+    assert second[:12] in found.rules
+    assert precedence.of(files[:1], repository.root / "results").first == "rules first"
+
+
 def test_rules_changed_after_the_measuring_did_not_come_first(repository):
     repository.measure(repository.commit("claims.yaml", "rules"))
     repository.commit("claims.yaml", "other rules")

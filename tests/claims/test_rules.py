@@ -8,7 +8,7 @@ import yaml
 from slimming.claims import rules
 from slimming.errors import InputError
 
-OURS = Path(__file__).parents[2] / "config" / "claims.yaml"
+OURS = Path(__file__).parents[2] / "config" / "claims" / "nonconvex-slimming.yaml"
 COMPARE = {"metric": "accuracy", "stage": "pruned", "direction": "higher", "margin": 1}
 CLAIM = {
     "id": "better", "words": "It is better.", "source": "A paper", "reading": "Higher accuracy.",
@@ -38,6 +38,27 @@ def test_defaults_are_all_that_a_study_has(tmp_path):
     assert (found.confidence, found.dense) == (0.95, "none")
     assert found.level == pytest.approx(0.025)
     assert (claim.datasets, claim.networks, claim.ratios, claim.provided) == (["*"], ["*"], [], [])
+
+
+def test_several_files_are_judged_together_if_they_agree(tmp_path):
+    paths = [tmp_path / f"{name}.yaml" for name in ("one", "two")]
+    for path, claim in zip(paths, ("better", "best"), strict=True):
+        path.write_text(yaml.safe_dump({"claims": [CLAIM | {"id": claim}]}))
+    assert [claim.id for claim in rules.load(paths).claims] == ["better", "best"]
+    for content, message in (
+        ({"confidence": 0.9, "claims": [CLAIM | {"id": "best"}]}, "two.yaml: another confidence than in"),
+        ({"dense": "l1", "claims": [CLAIM | {"id": "best"}]}, "two.yaml: another dense than in"),
+        ({"claims": [CLAIM]}, "two.yaml: a claim has the id better, which one in another file has too"),
+    ):
+        paths[1].write_text(yaml.safe_dump(content))
+        with pytest.raises(InputError, match=message):
+            rules.load(paths)
+
+
+@pytest.mark.parametrize("path", sorted(OURS.parent.glob("*.yaml")), ids=lambda path: path.stem)
+def test_claims_of_every_paper_are_faultless_and_name_their_source(path):
+    assert all("abstract" in claim.source for claim in rules.load(path).claims)
+    assert rules.load(sorted(OURS.parent.glob("*.yaml")))
 
 
 def test_the_five_claims_of_the_paper_stand_in_its_words_with_their_sources():

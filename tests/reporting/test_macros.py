@@ -204,8 +204,13 @@ def test_numbers_of_claims_and_published_results_are_what_their_files_say(tmp_pa
     (tmp_path / "references.csv").write_text((config / "references.csv").read_text())
     grid = {"datasets": ("cifar10",), "networks": ("vgg19",), "ratios": (0.4, 0.7)}
     ledger.write("s", synthetic.write(tmp_path, "s", **grid, finetuned=(0.4,)), "results/s")
-    evaluation.write("results/s", config / "claims.yaml", "results/s/claims.csv")
-    macros.write("results/s", "numbers", claims_file=config / "claims.yaml", references_file="references.csv")
+    evaluation.write("results/s", config / "claims" / "nonconvex-slimming.yaml", "results/s/claims.csv")
+    macros.write(
+        "results/s",
+        "numbers",
+        claims_files=config / "claims" / "nonconvex-slimming.yaml",
+        references_file="references.csv",
+    )
     found = {name: source for name, source in sources(tmp_path / "numbers").items() if name[:5] in ("Claim", "Publi")}
     printed = dict(commands(tmp_path / "numbers"))
     assert {source["file"] for source in found.values()} == {"results/s/claims.csv", "references.csv"}

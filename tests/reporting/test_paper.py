@@ -21,7 +21,7 @@ pytestmark = pytest.mark.tools
 
 PAPER = Path(__file__).parents[2] / "paper"
 CONFIG = Path(__file__).parents[2] / "config"
-RULES = {"claims_file": CONFIG / "claims.yaml", "references_file": CONFIG / "references.csv"}
+RULES = {"claims_files": CONFIG / "claims" / "nonconvex-slimming.yaml", "references_file": CONFIG / "references.csv"}
 TEMPLATES = [Path(macros.__file__).parent / "templates" / name for name in ("macros.tex", "claims.tex")]
 STUDY = "blueprint"
 
@@ -140,7 +140,7 @@ def typeset(tmp_path_factory) -> list[Path]:
     directory = root / "results" / STUDY
     records = synthetic.write(root, STUDY, **grid, scratch=(0.4,), variants=True)
     ledger.write(STUDY, records, directory)
-    evaluation.write(directory, RULES["claims_file"], directory / "claims.csv")
+    evaluation.write(directory, RULES["claims_files"], directory / "claims.csv")
     tables.write(directory, directory / "tables")
     figures.write(directory, root / "figures" / STUDY)
     with pytest.MonkeyPatch.context() as patch:
@@ -205,7 +205,7 @@ def test_the_paper_says_which_study_it_reports_and_prints_its_numbers(typeset):
 def test_the_paper_has_every_claim_with_its_verdict_and_published_results_beside_ours(typeset):
     pages = [page.extract_text() for page in PdfReader(typeset[0] / "paper.pdf").pages]
     text = " ".join(" ".join(pages).split())
-    for number in range(1, len(rules.load(RULES["claims_file"]).claims) + 1):
+    for number in range(1, len(rules.load(RULES["claims_files"]).claims) + 1):
         assert f"Claim {number}: " in text
     assert "Claim 4: not attempted." in text
     assert "There are only 2 seeds." in text
@@ -223,7 +223,7 @@ def test_letters_that_latex_does_not_have_are_formulas(typeset):
 
 def test_a_study_of_which_nothing_was_published_says_so(tmp_path):
     ledger.write(STUDY, synthetic.write(tmp_path, STUDY, networks=("vgg19",), methods=("none", "l1")), tmp_path)
-    evaluation.write(tmp_path, RULES["claims_file"], tmp_path / "claims.csv")
+    evaluation.write(tmp_path, RULES["claims_files"], tmp_path / "claims.csv")
     macros.write(tmp_path, tmp_path / "numbers", **RULES)
     assert "Nothing agrees" in (tmp_path / "numbers/claims.tex").read_text()
     sources = json.loads((tmp_path / "numbers/macros.json").read_text())

@@ -12,7 +12,7 @@ from slimming.claims import evaluation
 from slimming.errors import InputError
 from slimming.reporting import verdicts
 
-CLAIMS = Path(__file__).parents[2] / "config" / "claims.yaml"
+CLAIMS = Path(__file__).parents[2] / "config" / "claims" / "nonconvex-slimming.yaml"
 
 
 def _read(folder: Path, text: str) -> list[dict]:

@@ -34,7 +34,7 @@ TEXT = {
     "jobs.json": provenance.read,
     "claims.csv": evaluation.read,
     "quick.yaml": study.load,
-    "claims.yaml": rules.load,
+    "nonconvex-slimming.yaml": rules.load,
     "references.csv": lambda path: references.compare(ROOT / "results/quick", path),
     "profile.yaml": yamlfile.read,
 }
@@ -52,7 +52,12 @@ def whole(made, tmp_path_factory):
     paths = synthetic.write(folder / "study", networks=("vgg19",), methods=("none", "l1"), seeds=(1, 2))
     synthetic.forgo(paths[-1], "no memory")
     ledger.write("synthetic", paths, folder, allow_missing=True)
-    for name in ("config/quick.yaml", "config/claims.yaml", "config/references.csv", "results/quick/claims.csv"):
+    for name in (
+        "config/quick.yaml",
+        "config/claims/nonconvex-slimming.yaml",
+        "config/references.csv",
+        "results/quick/claims.csv",
+    ):
         shutil.copy(ROOT / name, folder)
     shutil.copy(ROOT / "profiles/default/config.yaml", folder / "profile.yaml")
     known = provenance.read(ROOT / "results/quick/jobs.json")

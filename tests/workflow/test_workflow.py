@@ -141,7 +141,7 @@ def test_edited_page_is_written_again_and_nothing_is_judged(again):
 
 @pytest.mark.tools
 def test_changed_rules_are_judged_again_and_nothing_is_trained(again, reports):
-    again.edit("config/claims.yaml", "confidence: 0.95", "confidence: 0.9")
+    again.edit("config/claims/nonconvex-slimming.yaml", "confidence: 0.95", "confidence: 0.9")
     assert again.planned() == {rule: 1 for rule in reports if rule not in ("tables", "figures")}
 
 

@@ -19,7 +19,7 @@ from slimming import (
     yamlfile,
 )
 from slimming.code import closure, kind
-from slimming.errors import InputError
+from slimming.errors import InputError, unknown
 from slimming.schema import COMPANIONS, TABLES as LEDGER_TABLES
 from slimming.stages.table import STAGES, made_by, stem
 from slimming.store import provenance
@@ -40,6 +40,10 @@ try:
     ledgers.guard(STUDY.name, f"results/{STUDY.name}")
     JOBS = f"results/{STUDY.name}/jobs.json"
     REAFFIRMED = provenance.known(JOBS).words()
+    papers = [path.stem for path in Path(workflow.basedir, "config/claims").glob("*.yaml")]
+    for paper in STUDY.claims:
+        if paper not in papers:
+            raise unknown("paper in claims", paper, papers)
 except InputError as error:
     sys.exit(f"slimming: error: {error}")
 

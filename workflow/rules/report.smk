@@ -14,6 +14,7 @@ DRAWINGS = [
     "channels-kept",
     "training-curves",
 ]
+CLAIMS = [own(f"config/claims/{paper}.yaml") for paper in STUDY.claims]
 NUMBERS = f"{RESULTS}/paper"  # what the paper prints of this study
 PAPER = f"{RESULTS}/paper.pdf"
 
@@ -137,7 +138,7 @@ rule figures:
 rule claims:
     input:
         ledger=LEDGER.values(),
-        rules=own("config/claims.yaml"),
+        rules=CLAIMS,
     output:
         report(
             f"{RESULTS}/claims.csv",
@@ -168,7 +169,7 @@ rule page:
     input:
         ledger=LEDGER.values(),
         claims=rules.claims.output,
-        rules=own("config/claims.yaml"),
+        rules=CLAIMS,
     output:
         f"{RESULTS}/report.html",
     log:
@@ -200,7 +201,7 @@ rule macros:
     input:
         ledger=LEDGER.values(),
         claims=rules.claims.output,
-        rules=own("config/claims.yaml"),
+        rules=CLAIMS,
         references=own("config/references.csv"),
     output:
         f"{NUMBERS}/macros.tex",

@@ -84,15 +84,15 @@ class Case(NamedTuple):
         }
 
 
-def evaluate(ledger_dir: str | os.PathLike, claims_path: str | os.PathLike) -> pd.DataFrame:
-    """What the ledger in `ledger_dir` says of the claims in the file `claims_path`: the rows of claims.csv (SCHEMA).
+def evaluate(ledger_dir: str | os.PathLike, claims_files: rules.Files) -> pd.DataFrame:
+    """What the ledger in `ledger_dir` says of the claims in `claims_files`: the rows of claims.csv (SCHEMA).
 
-    Rows are in the order of the file, within a claim by data set, network, methods, comparison and ratio, then the
+    Rows are in the order of the files, within a claim by data set, network, methods, comparison and ratio, then the
     verdict on each data set and network, then the overall one. A claim without evidence has rows that say why. The two
     p values of a comparison are adjusted over all comparisons of all claims on its data set and network. InputError
     for a faulty claims file or ledger, one with a missing row included that missing.csv does not list.
     """
-    asked, frame, forgone = rules.load(claims_path), evidence.read(ledger_dir), ledger.missing(ledger_dir)
+    asked, frame, forgone = rules.load(claims_files), evidence.read(ledger_dir), ledger.missing(ledger_dir)
     panels = dict(iter(frame.groupby(evidence.PANEL)))
     cases = [case for claim in asked.claims for case in _cases(claim, panels, asked.dense)]
     raw = np.array([_p_values(case) for case in cases]).reshape(-1, 2)
@@ -112,9 +112,9 @@ def evaluate(ledger_dir: str | os.PathLike, claims_path: str | os.PathLike) -> p
     return _validated(_rounded(pd.DataFrame(rows, columns=list(SCHEMA.columns))))
 
 
-def write(ledger_dir: str | os.PathLike, claims_path: str | os.PathLike, output: str | os.PathLike) -> None:
+def write(ledger_dir: str | os.PathLike, claims_files: rules.Files, output: str | os.PathLike) -> None:
     """Write what `evaluate` gives as the CSV file `output`, whole or not at all; read as the same numbers again."""
-    tensorfile.write_text(output, evaluate(ledger_dir, claims_path).to_csv(index=False, lineterminator="\n"))
+    tensorfile.write_text(output, evaluate(ledger_dir, claims_files).to_csv(index=False, lineterminator="\n"))
 
 
 def read(path: str | os.PathLike) -> pd.DataFrame:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from slimming import ledger
+from slimming.claims import rules
 
 RULES, NUMBERS, UNKNOWN = "rules first", "numbers first", "unknown"
 WORDS = {
@@ -42,17 +44,19 @@ class Precedence(NamedTuple):
         return WORDS[self.first]
 
 
-def of(claims_file: str | os.PathLike, ledger_dir: str | os.PathLike) -> Precedence:
-    """What git says of the rules in `claims_file` and the ledger in `ledger_dir`; it may know nothing."""
-    claims_file, ledger_dir = Path(claims_file), Path(ledger_dir)
+def of(claims_files: rules.Files, ledger_dir: str | os.PathLike) -> Precedence:
+    """What git says of the rules in `claims_files` and the ledger in `ledger_dir`; it may know nothing."""
+    ledger_dir, given = Path(ledger_dir), rules.files(claims_files)
     provenance = ledger.read(ledger_dir / "provenance.csv", "provenance")
     measured = [value.removesuffix("+") for value in provenance.query("item == 'commit'")["value"]]
-    rules, held = _last_change(claims_file), _last_change(ledger_dir / "ledger.csv")
-    repository = claims_file.parent
+    fixed, held = [*map(_last_change, given)], _last_change(ledger_dir / "ledger.csv")
+    repository = given[0].parent
     shallow = _git(repository, "rev-parse", "--is-shallow-repository") == "true"
-    first = UNKNOWN if shallow or not rules else _first(repository, rules, measured, held)
+    known = all(fixed) and not shallow
+    answers = {_first(repository, commit, measured, held) for commit in fixed} if known else {UNKNOWN}
+    first = next(answer for answer in (UNKNOWN, NUMBERS, RULES) if answer in answers)
     # Where history is cut short, git takes the oldest commit at hand for the one that changed a file last.
-    changed = CUT_SHORT if shallow and rules else _shown(repository, [rules])
+    changed = CUT_SHORT if shallow and all(fixed) else _shown(repository, dict.fromkeys(fixed))
     return Precedence(first, changed, _shown(repository, measured))
 
 
@@ -71,13 +75,14 @@ def _descends(repository: Path, commit: str, ancestor: str) -> bool | None:
 
 
 def _last_change(path: Path) -> str:
-    """The commit that last changed the file; "" if it differs from that, or is in none."""
+    """The commit that last changed what is in the file, under whatever name; "" if it differs, or is in none."""
     if _git(path.parent, "status", "--porcelain", "--", path.name):
         return ""
-    return _git(path.parent, "log", "-1", "--format=%H", "--", path.name)
+    same = ["--follow", "--find-renames=100%", "--diff-filter=AM"]
+    return _git(path.parent, "log", "-1", "--format=%H", *same, "--", path.name)
 
 
-def _shown(repository: Path, commits: list[str]) -> str:
+def _shown(repository: Path, commits: Iterable[str]) -> str:
     dated = [
         ", ".join(filter(None, (commit[:12], _git(repository, "log", "-1", "--format=%cs", commit))))
         for commit in commits

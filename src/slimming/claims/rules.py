@@ -1,4 +1,4 @@
-"""Rules: a file of claims, checked whole, before any number is seen. config/claims.yaml explains each key.
+"""Rules: files of claims, checked whole before any number is seen. config/claims/nonconvex-slimming.yaml has each key.
 
 Not for deciding anything: evaluation does that, with these rules and a ledger.
 """
@@ -6,6 +6,8 @@ Not for deciding anything: evaluation does that, with these rules and a ledger.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
@@ -99,8 +101,33 @@ class Rules(Model):
         return (1 - self.confidence) / 2
 
 
-def load(path: str | os.PathLike) -> Rules:
-    """The claims in a YAML file. InputError, one line, names the first key that is wrong."""
+Files = str | os.PathLike | Sequence[str | os.PathLike]  # of claims: one, or one a paper
+
+
+def files(given: Files) -> list[Path]:
+    """The files of claims in `given`."""
+    return [Path(given)] if isinstance(given, str | os.PathLike) else [*map(Path, given)]
+
+
+def load(given: Files) -> Rules:
+    """The claims in one or several YAML files, one after another, which must agree in everything else.
+
+    InputError, one line, names the first key that is wrong, and two files that do not go together.
+    """
+    first, *others = ((path, _read(path)) for path in files(given))
+    found = first[1]
+    for path, more in others:
+        for name in ("confidence", "dense"):
+            if getattr(more, name) != getattr(found, name):
+                raise InputError(f"{path}: another {name} than in {first[0]}; claims judged together need the same")
+        twice = {claim.id for claim in found.claims} & {claim.id for claim in more.claims}
+        if twice:
+            raise InputError(f"{path}: a claim has the id {min(twice)}, which one in another file has too")
+        found = found.model_copy(update={"claims": [*found.claims, *more.claims]})
+    return found
+
+
+def _read(path: Path) -> Rules:
     content = yamlfile.read(path)
     try:
         return Rules.model_validate(content)

@@ -36,14 +36,14 @@ def numbers(ledger_dir: Path, references_file: str | os.PathLike) -> dict[str, M
     return found | dict(_published(published, file))
 
 
-def write(ledger_dir: Path, output: Path, claims_file: str | os.PathLike, references_file: str | os.PathLike) -> None:
+def write(ledger_dir: Path, output: Path, claims_files: rules.Files, references_file: str | os.PathLike) -> None:
     """Write claims.tex, which defines what the paper prints of claims and published results, as the file `output`.
 
     It needs the macros of `numbers` and of macros. InputError for a faulty ledger or file, and a missing claims.csv.
     """
     table = evaluation.read(ledger_dir / "claims.csv")
     measured = ledger.read(ledger_dir / "ledger.csv")
-    asked = {claim.id: claim for claim in rules.load(claims_file).claims}
+    asked = {claim.id: claim for claim in rules.load(claims_files).claims}
     levels = {name: rows.to_dict("records") for name, rows in table.groupby("level")}
     claims = [
         {
@@ -56,7 +56,7 @@ def write(ledger_dir: Path, output: Path, claims_file: str | os.PathLike, refere
     ]
     text = tex.template("claims.tex", macro=_claim_macro, published=_published_macro, ours=_our_macro).render(
         claims=claims,
-        order=precedence.of(claims_file, ledger_dir),
+        order=precedence.of(claims_files, ledger_dir),
         seeds=int(measured.groupby(["dataset", "network"])["seed"].nunique().min()),
         few=statistics.FEW,
         one_panel=len(measured[["dataset", "network"]].drop_duplicates()) == 1,

@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from slimming import ledger, tensorfile
+from slimming.claims import rules
 from slimming.errors import InputError
 from slimming.naming import letters
 from slimming.reporting import judged, style, summary, tex
@@ -69,12 +70,12 @@ def write(
     protocol: str = "last",
     tables_dir: str | os.PathLike | None = None,
     figures_dir: str | os.PathLike | None = None,
-    claims_file: str | os.PathLike | None = None,
+    claims_files: rules.Files | None = None,
     references_file: str | os.PathLike | None = None,
 ) -> None:
     """Write macros.tex and macros.json, {name: value and source}, into `output_dir`.
 
-    With both `claims_file` and `references_file` the numbers of claims.csv in `ledger_dir` are among them, and
+    With both `claims_files` and `references_file` the numbers of claims.csv in `ledger_dir` are among them, and
     claims.tex has what the paper says of claims and published results; the paper needs it. The paper takes tables from
     `tables_dir` (default: tables/ in `ledger_dir`) and figures from `figures_dir` (default: ../../figures/<study> from
     there), named as they are seen from the working directory, where TeX runs. InputError for a faulty ledger or file,
@@ -85,9 +86,9 @@ def write(
     provenance = ledger.read(ledger_dir / "provenance.csv", "provenance")
     cells = summary.summarise(measured, protocol)
     pairs = [*facts(measured), *items(provenance), *numbers(cells, protocol)]
-    if claims_file and references_file:
+    if claims_files and references_file:
         pairs += judged.numbers(ledger_dir, references_file).items()
-        judged.write(ledger_dir, output_dir / "claims.tex", claims_file, references_file)
+        judged.write(ledger_dir, output_dir / "claims.tex", claims_files, references_file)
     macros = _unique(pairs)
     figures = figures_dir or ledger_dir.parent.parent / "figures" / macros["Study"].value
     text = tex.template("macros.tex", macro=_name).render(

@@ -25,7 +25,7 @@ import vl_convert
 from matplotlib.markers import MarkerStyle
 
 from slimming import ledger, records, tensorfile
-from slimming.claims import precedence, statistics
+from slimming.claims import precedence, rules, statistics
 from slimming.reporting import style, tables, verdicts
 from slimming.schema import KEY, RUN, TABLES, at
 from slimming.stages.table import STAGES, stem
@@ -43,16 +43,16 @@ LINE = 1.6  # px
 def write(
     ledger_dir: str | os.PathLike,
     output_file: str | os.PathLike,
-    claims_file: str | os.PathLike | None = None,
+    claims_files: rules.Files | None = None,
     reaffirmed: Sequence[str] = (),
 ) -> None:
     """Write the page of the ledger in `ledger_dir`; the same ledger gives the same bytes.
 
     The verdicts in claims.csv and the records in records/ of that folder are shown where they are there. For a record
     that is not, the page says so and gives the command that follows from the settings. The claims' words are those of
-    `claims_file`, with what git says of the order in which they and the measurements came. `reaffirmed` are sentences:
+    `claims_files`, with what git says of the order in which they and the measurements came. `reaffirmed` are sentences:
     by what later code the numbers were found to be the same. InputError for a faulty ledger, an unreadable claims.csv
-    and a faulty `claims_file`.
+    and a faulty `claims_files`.
     """
     ledger_dir, output_file = Path(ledger_dir), Path(output_file)
     measured, curves, settings, provenance = (
@@ -68,12 +68,12 @@ def write(
     looks = {slug: look(slug) for slug in choices["method"]}
     labels = {column: {slug: style.name(slug) for slug in choices[column]} for column in ("dataset", "network")}
     labels["method"] = {slug: looks[slug]["label"] for slug in looks}
-    judged = verdicts.read(ledger_dir / "claims.csv", claims_file)
+    judged = verdicts.read(ledger_dir / "claims.csv", claims_files)
     text = _template().render(
         study=study,
         claims=judged,
         tally=verdicts.tally(judged or []),
-        order=precedence.of(claims_file, ledger_dir) if claims_file and judged is not None else None,
+        order=precedence.of(claims_files, ledger_dir) if claims_files and judged is not None else None,
         few=statistics.FEW,
         missing=ledger.told(ledger.missing(ledger_dir)),
         glyphs=verdicts.GLYPHS,

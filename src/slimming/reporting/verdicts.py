@@ -26,10 +26,10 @@ COLUMNS = ["claim", "level", *MEASURED, "estimate", "low", "high", "unit", "marg
 TAKEN = {"claim", "text", "level", "metric", "stage", "unit", "low", "high"}
 
 
-def read(path: str | os.PathLike, claims_file: str | os.PathLike | None = None) -> list[dict] | None:
+def read(path: str | os.PathLike, claims_files: rules.Files | None = None) -> list[dict] | None:
     """The claims in the CSV file `path`, in its order; None if there is no such file.
 
-    A claim has its `id`, overall `verdict` and `reason`, its `words`, `source` and `reading` in `claims_file` (empty
+    A claim has its `id`, overall `verdict` and `reason`, its `words`, `source` and `reading` in `claims_files` (empty
     without it), and `tables`. A table has a `title`, `heads` {column: name}, and `rows`: `cells` {column: text}, and
     `measured`, the values by which its measurements are found in the ledger. InputError if a file cannot be read.
     """
@@ -41,7 +41,7 @@ def read(path: str | os.PathLike, claims_file: str | os.PathLike | None = None) 
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable table ({reason}); evaluate the claims again") from error
     frame = frame.reindex(columns=[*dict.fromkeys([*frame, *COLUMNS])], fill_value="")
-    words = {claim.id: claim for claim in rules.load(claims_file).claims} if claims_file else {}
+    words = {claim.id: claim for claim in rules.load(claims_files).claims} if claims_files else {}
     found = []
     for name, rows in frame.groupby("claim", sort=False):
         levels = {level: part.to_dict("records") for level, part in rows.groupby("level", sort=False)}
