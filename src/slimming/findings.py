@@ -53,7 +53,10 @@ def _rows(record: Mapping, path: str) -> Iterator[dict]:
     for item, figures in (at(record, "compression.found") or {}).items():
         for layer, points in figures.items() if isinstance(figures, Mapping) else [("", figures)]:
             for x, value in points if isinstance(points, list) else [(None, points)]:
-                numbers = [number for number in (x, value) if number is not None]
-                if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+                if not (_is_number(value) and (x is None or _is_number(x))):
                     raise InputError(f"{path}: {item} {layer} is no finite number: {x}, {value}; make the record again")
                 yield key | {"item": item, "layer": layer, "x": x, "value": value}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -6,6 +6,7 @@ Not for what every network has: figures are those of the ledger.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,11 +41,12 @@ def sensitivity(rows: pd.DataFrame) -> Figure:
     first = rows[rows["item"] == "sensitivity"].iloc[0]
     rows = rows[(rows["method"] == first["method"]) & (rows["seed"] == first["seed"])]
     ratios = sorted(rows["ratio"].unique())
-    places = [*rows[rows["item"] == "sensitivity"].groupby(["network", "layer"], sort=False).groups]
+    groups = rows[rows["item"] == "sensitivity"].groupby(["network", "layer"]).groups
+    places = sorted(groups, key=_naturally)
     lines = -(-len(places) // COLUMNS)
     figure = Figure(figsize=(WIDTH, lines * HEIGHT + 0.5))
     grid = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True, sharey=True)
-    for axis, (network, layer) in zip(grid.flat, places, strict=False):
+    for place, (axis, (network, layer)) in enumerate(zip(grid.flat, places, strict=False)):
         mine = rows[(rows["network"] == network) & (rows["layer"] == layer)]
         curve = mine[(mine["item"] == "sensitivity") & (mine["ratio"] == ratios[-1])].sort_values("x")
         axis.plot(curve["x"], curve["value"], color=style.GREY, marker=".", ms=2, lw=0)
@@ -54,7 +56,8 @@ def sensitivity(rows: pd.DataFrame) -> Figure:
         for ratio, rate in mine[mine["item"] == "rate"].groupby("ratio")["value"].first().items():
             axis.axvline(rate, color="#d55e00", lw=0.7, alpha=0.4 + 0.6 * ratios.index(ratio) / len(ratios))
         axis.set_yscale("log")
-        axis.set_ylim(1e-5, 3)
+        axis.set_ylim(1e-4, 3)
+        axis.tick_params(labelbottom=place + COLUMNS >= len(places))
         axis.set_title(f"{style.name(network)}\n{layer}", loc="left", fontsize=5.5)
     for axis in grid.flat[len(places) :]:
         axis.remove()
@@ -67,6 +70,12 @@ def sensitivity(rows: pd.DataFrame) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return figure
+
+
+def _naturally(place: tuple[str, str]) -> tuple:
+    """Sorting key of a network's layer: "features.2" before "features.10"."""
+    network, layer = place
+    return network, [(not part.isdigit(), part.zfill(9)) for part in re.split(r"(\d+)", layer)]
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {"sensitivity": sensitivity}

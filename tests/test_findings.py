@@ -1,0 +1,87 @@
+"""What a method found out while it planned reaches its table and its figure."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from slimming import cli, findings, records, study
+from slimming.errors import InputError
+from tiny import Work
+
+
+@pytest.fixture(scope="module")
+def made(prepared, tmp_path_factory):
+    """A tiny run of a method that finds something, through the command line."""
+    folder = tmp_path_factory.mktemp("found")
+    keys = {"compensate": False, "recalibrate": False, "finetune": {}, "scratch": {}, "ratios": [0.3, 0.5]}
+    work = Work(folder, prepared, methods=["cc"], budget="macs", **keys)
+    prune = [*work.prune(), "--budget", "macs"]
+    for command in (work.train(), [word for word in prune if word not in ("--compensate", "--recalibrate")]):
+        assert cli.main(command) == 0
+    assert cli.main(work.measure("trained", "pruned-0.3", "pruned-0.5")) == 0
+    table = folder / "findings.csv"
+    asked = work.study.settings()
+    assert cli.main(["findings", asked, "--records", str(folder / "records"), "--output", str(table)]) == 0
+    return work, table
+
+
+def test_every_figure_of_a_record_is_a_row(made):
+    work, table = made
+    rows = findings.read(table)
+    for ratio in (0.3, 0.5):
+        found = work.record(f"pruned-{ratio}")["compression"]["found"]
+        mine = rows[rows["ratio"] == ratio]
+        assert set(mine["item"]) == set(found)
+        rates = mine[mine["item"] == "rate"].set_index("layer")["value"]
+        assert rates.to_dict() == found["rate"]
+        for layer, points in found["sensitivity"].items():
+            curve = mine[(mine["item"] == "sensitivity") & (mine["layer"] == layer)]
+            assert sorted(map(tuple, points)) == sorted(zip(curve["x"], curve["value"], strict=True))
+    assert set(rows["stage"]) == {"pruned"}
+    assert set(rows["method"]) == {"cc"}
+
+
+def test_its_figure_is_drawn_alike_twice(made, tmp_path):
+    _, table = made
+    for folder in ("a", "b"):
+        assert cli.main(["found", str(table), "--output", str(tmp_path / folder)]) == 0
+    names = [path.name for path in sorted((tmp_path / "a").iterdir())]
+    assert names == ["sensitivity-digits.pdf", "sensitivity-digits.png", "sensitivity-digits.svg"]
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_study_says_what_its_methods_find(made):
+    work, _ = made
+    assert work.study.finds() == ["sensitivity"]
+    assert study.load(Path(__file__).parents[1] / "config" / "quick.yaml").finds() == []
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), "much", None])
+def test_a_figure_that_is_no_number_is_refused(made, tmp_path, wrong):
+    work, _ = made
+    record = work.record("pruned-0.5")
+    record["compression"]["found"]["rate"] = {"features.2.conv": wrong}
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match="rate features"):
+        findings.write([path], tmp_path / "findings.csv")
+    assert not (tmp_path / "findings.csv").exists()
+
+
+def test_records_without_findings_make_an_empty_table(made, tmp_path):
+    work, _ = made
+    record = work.record("trained")
+    assert "compression" not in record
+    records.write(tmp_path / "record.json", record)
+    findings.write([tmp_path / "record.json"], tmp_path / "findings.csv")
+    assert findings.read(tmp_path / "findings.csv").empty
+
+
+def test_another_table_is_refused(tmp_path):
+    pd.DataFrame({"a": [1]}).to_csv(tmp_path / "other.csv")
+    for name, message in (("other.csv", "has the columns"), ("nowhere.csv", "not a readable table")):
+        with pytest.raises(InputError, match=message):
+            findings.read(tmp_path / name)
