@@ -40,7 +40,9 @@ try:
     ledgers.guard(STUDY.name, f"results/{STUDY.name}")
     JOBS = f"results/{STUDY.name}/jobs.json"
     REAFFIRMED = provenance.known(JOBS).words()
-    papers = [path.stem for path in Path(workflow.basedir, "config/claims").glob("*.yaml")]
+    papers = [
+        path.stem for path in Path(workflow.basedir, "config/claims").glob("*.yaml")
+    ]
     for paper in STUDY.claims:
         if paper not in papers:
             raise unknown("paper in claims", paper, papers)
