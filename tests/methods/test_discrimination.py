@@ -9,8 +9,9 @@ from examples import SMALL, pictures, randomised, setting
 from slimming import cli, methods, networks, pruning, tensorfile
 from slimming.errors import InputError
 from slimming.measuring import cost
-from slimming.methods import discrimination
+from slimming.methods import discrimination, selection
 from slimming.methods.headed import Headed, HeadedTraining
+from slimming.methods.selection import Selection
 from slimming.settings import Schedule
 from slimming.training import loop
 from tiny import Work
@@ -43,17 +44,20 @@ def planted(request, tmp_path_factory):
 @pytest.mark.parametrize("parameters", [{}, {"discrimination": 0.0}])  # without reconstruction a head may see less
 def test_exactly_the_channels_that_reach_the_output_are_selected(planted, parameters):
     net, alive = planted
-    method = methods.get("dcp", **parameters)
-    headed = Headed(copy.deepcopy(net), discrimination.HEADS, IMAGE)
-    selection = discrimination._Selection(method, headed, discrimination._sample(setting(DATA)), 1)
+    chosen = started(net, **parameters)
     for site in net.sites:
-        reaching = reached(net, site.consumer, selection.images)
+        reaching = reached(net, site.consumer, chosen.images)
         assert set(reaching.tolist()) <= set(alive[site.norm].tolist())
-        found = selection.select(site, len(reaching))
-        assert torch.equal(found["kept"], reaching), site.norm
-        gone = torch.ones(found["weight"].shape[1], dtype=torch.bool)
-        gone[found["kept"]] = False
-        assert not found["weight"][:, gone].any()
+        found = chosen.select(site, len(reaching))
+        (kept,) = found["kept"]
+        assert torch.equal(kept.nonzero().flatten(), reaching), site.norm
+        assert not found["weight"][:, ~kept].any()
+
+
+def started(net, **losses):
+    """A selection in `net` with heads that nothing has trained."""
+    headed = Headed(copy.deepcopy(net), discrimination.HEADS, IMAGE)
+    return Selection(headed, discrimination._sample(setting(DATA)), 1, **losses)
 
 
 def reached(net, path, images):
@@ -79,10 +83,9 @@ def test_channels_one_at_a_time_are_nearly_those_of_several_at_once(monkeypatch,
     site = net.eval().sites[2]
     found = {}
     for steps in (10, 64):
-        monkeypatch.setattr(discrimination, "STEPS", steps)
-        headed = Headed(copy.deepcopy(net), 2, IMAGE)
-        selection = discrimination._Selection(methods.get("dcp"), headed, discrimination._sample(setting(DATA)), 1)
-        found[steps] = set(selection.select(site, 32)["kept"].tolist())
+        monkeypatch.setattr(selection, "STEPS", steps)
+        (kept,) = started(net).select(site, 32)["kept"]
+        found[steps] = set(kept.nonzero().flatten().tolist())
     assert len(found[10] & found[64]) >= 24
 
 
@@ -126,6 +129,36 @@ def test_with_a_larger_epsilon_networks_are_smaller():
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.parametrize("name", ["basicresnet14", "densenet13"])
+@pytest.mark.parametrize(("of", "channels"), [("parameters", 0.5), ("macs", 0.0)])
+def test_kernels_that_go_are_zeros_and_the_budget_counts_them(name, of, channels):
+    net = randomised(name, num_classes=4)
+    small = pruning.apply(net, methods.get("dkp", channels=channels).plan(net, 0.4, setting(DATA, of)))
+    left = cost.count(small, IMAGE)[{"parameters": "nonzero", "macs": "macs_nonzero"}[of]]
+    whole = cost.count(net, IMAGE)[of]
+    assert 0.39 <= 1 - left / whole <= 0.46
+    readers = cost.readers(small)
+    assert all(reader["kernels_nonzero"] < reader["kernels"] for site, reader in readers.items() if site != "norm")
+    before = sum(norm.num_features for norm in networks.prunable(net).values())
+    after = sum(norm.num_features for norm in networks.prunable(small).values())
+    assert (after == before) == (channels == 0)
+
+
+def test_fine_tuning_keeps_kernels_at_zero(tmp_path):
+    net = randomised("basicresnet14", num_classes=4)
+    method = methods.get("dkp")
+    small = pruning.apply(net, method.plan(net, 0.6, setting(DATA, "parameters")))
+    zeros = {name: value == 0 for name, value in small.named_parameters() if value.dim() > 2}
+    loop.train(small, DATA, Schedule(batch_size=25), method.finetuning(), 3, 1, tmp_path / "state", "x")
+    assert all(not small.get_parameter(name)[zero].any() for name, zero in zeros.items())
+
+
+def test_kernels_alone_cannot_meet_every_budget():
+    net = randomised("vgg11", num_classes=4)
+    with pytest.raises(InputError, match=r"^dkp-0: the layers that keep all their kernels have"):
+        methods.get("dkp", channels=0.0).plan(net, 0.999, setting(DATA, "parameters"))
+
+
 class Killed(Exception):
     pass
 
@@ -137,7 +170,7 @@ def test_a_kill_in_the_middle_of_a_selection_ends_with_the_same_bits(prepared, t
     for work in (whole, broken):
         assert cli.main(work.train()) == 0
         commands[work] = [word for word in work.prune() if word not in ("--compensate", "--recalibrate")]
-    calls, optimise = iter(range(12)), discrimination._Selection._optimise
+    calls, optimise = iter(range(12)), selection.Selection._optimise
 
     def dying(*arguments):
         if next(calls, None) is None:
@@ -145,7 +178,7 @@ def test_a_kill_in_the_middle_of_a_selection_ends_with_the_same_bits(prepared, t
         optimise(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(discrimination._Selection, "_optimise", dying)
+        patch.setattr(selection.Selection, "_optimise", dying)
         with pytest.raises(Killed):
             cli.main(commands[broken])
     assert list((broken.checkpoints / "parts").glob("dcp-*.safetensors"))
@@ -162,6 +195,7 @@ def test_a_kill_in_the_middle_of_a_selection_ends_with_the_same_bits(prepared, t
         ("dcp", {"discrimination": 0.0, "reconstruction": 0.0}, "not both 0"),
         ("dcp", {"selection": "gradiant"}, "unknown selection of dcp 'gradiant': did you mean 'gradient'"),
         ("dcp-adapt", {"epsilon": 0.0}, "epsilon must be positive"),
+        ("dkp", {"channels": 1.5}, "channels must lie in"),
     ],
 )
 def test_wrong_parameters_are_refused(name, parameters, message):

@@ -1,25 +1,22 @@
-"""Discrimination-aware channel pruning (Zhuang, Tan, Zhuang, Liu, Guo, Wu, Huang and Zhu, NeurIPS 2018).
+"""Discrimination-aware pruning of channels (Zhuang et al., NeurIPS 2018) and of kernels (Liu et al., TPAMI 2021).
 
-Channels that reach a layer are chosen so that the layer computes what it did, and that classes can be told apart behind
-it. With heads at HEADS places (methods.headed) trained on together with the network, layer after layer:
+What reaches a layer is chosen so that the layer computes what it did, and that classes can be told apart behind it
+(methods.selection), layer after layer, with heads that are trained on together with the network (methods.headed).
 
-    L = reconstruction * |O' - O|^2 / (2 Q) + discrimination * (cross-entropy of the next head, or of the network)
+    dcp         channels; every layer keeps the same share of them
+    dcp-adapt   channels; a layer has enough when the loss falls by at most `epsilon` of what it was without any. The
+                method decides how large a network is, and answers so at every ratio
+    dkp         the part `channels` of what is to go goes as channels, as dcp removes them, the rest as kernels of those
+                that are left; every layer keeps the same share. The network becomes sparse, not smaller: zeros count as
+                gone, and dense hardware gains nothing by them
+    dkp-adapt   channels and kernels, both until the loss no longer falls
 
-    start without channels, W = 0; until as many are there as the budget leaves, or L no longer falls:
-        add the channels with the largest |dL / dW| of those that are not there, with the weights that they had
-        optimise the weights of those that are there for a pass, BatchNorm frozen
-
-O is the layer's output (Q numbers) in the network as it was, O' in the one where earlier layers are pruned already.
-
-    dcp         every layer keeps the same share of its channels
-    dcp-adapt   a layer has enough when L falls by at most `epsilon` of what it was without channels; the method decides
-                how large a network is, and answers so at every ratio
-
-    discrimination, reconstruction   1 and 1 as in the paper; 0 for one of the two losses alone
+    discrimination, reconstruction   weights of the two losses, 1 and 1 as in the paper; 0 leaves one of them
     selection   "gradient", or "random" with the same optimisation
 
-Other than the authors' code: several channels are added at once, STEPS times for all of a layer's; the training images
-are a sample of IMAGES, as theirs of ImageNet; every site is pruned, the classifier's and those of shared tensors too.
+Other than the authors' code: units are added in groups, not one at a time; the training images are a sample of IMAGES,
+as theirs of ImageNet; all sites are pruned, the classifier's and those of shared tensors too. For kernels there is no
+code of the authors; how units are grouped is as for channels.
 """
 
 from __future__ import annotations
@@ -35,24 +32,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slimming.methods.base import Setting
-    from slimming.methods.headed import Headed
-    from slimming.networks.base import Network, Site
+    from slimming.methods.selection import Selection
+    from slimming.networks.base import Network
     from slimming.pruning import Budget, Plan
 
 HEADS = 2  # the authors: 2 for VGG and ResNet-18, 3 for ResNet-50 and 56
 SHARE = 0.25  # of the run's epochs, in which heads are trained: the authors' 100 of 400
-STEPS = 10  # in which all channels of a layer would be added; each takes two passes over the sample
-IMAGES, BATCH = 10_000, 128
-LR, MOMENTUM, DECAY = 0.01, 0.9, 1e-4  # of a layer's optimisation, with Nesterov's momentum
+IMAGES = 10_000
 SELECTIONS = ("gradient", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Discrimination(Method):
+    """Channels; `epsilon` is None where the budget says how many."""
+
     discrimination: float
     reconstruction: float
     selection: str
-    epsilon: float | None  # None: as many channels as the budget leaves
+    epsilon: float | None
 
     passes = 40.0
     trainings = SHARE
@@ -61,180 +58,123 @@ class Discrimination(Method):
         return Method()
 
     def plan(self, net: Network, ratio: float, setting: Setting) -> Plan:
-        import copy
-
-        import torch
-
         from slimming import pruning
-        from slimming.methods.headed import Headed, HeadedTraining
 
         plan = pruning.Plan.whole(net, ratio)
         if ratio == 0 and self.epsilon is None:
             return plan
+        selection = self.start(net, setting)
+        self.choose_channels(plan, selection, setting, f"{ratio:g}", self.widths(net, ratio, setting.budget))
+        return _finished(plan, selection)
+
+    def widths(self, net: Network, ratio: float, budget: Budget) -> dict[str, int]:
+        """{site: channels wanted}; empty where the method decides."""
+        return {} if self.epsilon is not None else _widths(net, ratio, budget)
+
+    def start(self, net: Network, setting: Setting) -> Selection:
+        """A selection in the network that has been trained on with heads."""
+        import copy
+
+        import torch
+
+        from slimming.methods.headed import Headed, HeadedTraining
+        from slimming.methods.selection import Selection
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(setting.seed)
             headed = Headed(copy.deepcopy(net), HEADS, setting.budget.image)
         setting.train(headed, HeadedTraining(), max(1, round(SHARE * setting.epochs)), "heads")
         # A training leaves another memory layout than its stored result, and other layouts have other bits.
         headed.to(memory_format=torch.contiguous_format)
-        whole = headed.net.eval()
-        wanted = {} if self.epsilon is not None else _widths(whole, ratio, setting.budget)
-        selection = _Selection(self, headed, _sample(setting), setting.seed)
-        for site in whole.sites:
-            channels = whole.get_submodule(site.norm).num_features
-            name = f"{self.slug}-{ratio:g}-{site.norm}" if wanted else f"{self.slug}-{site.norm}"
-            found = setting.remember(name, lambda site=site: selection.select(site, wanted.get(site.norm)))
+        return Selection(
+            headed,
+            _sample(setting),
+            setting.seed,
+            discrimination=self.discrimination,
+            reconstruction=self.reconstruction,
+            random=self.selection == "random",
+            epsilon=self.epsilon or 0.0,
+        )
+
+    def choose_channels(
+        self, plan: Plan, selection: Selection, setting: Setting, name: str, widths: dict[str, int]
+    ) -> None:
+        """Channels of every site, into the plan; layers' weights without the others, into the plan and the network."""
+        for site in selection.headed.net.sites:
+            wanted = widths.get(site.norm)
+            found = setting.remember(
+                f"{self.slug}-{name if widths else 'adapted'}-{site.norm}",
+                lambda site=site, wanted=wanted: selection.select(site, wanted),
+            )
             selection.keep(site, found["weight"])
-            plan[site.norm] = found["kept"]
+            plan[site.norm] = found["kept"][0].nonzero().flatten()
             plan.weights[f"{site.consumer}.weight"] = found["weight"]
-            print(f"{self.slug}: {site.norm} keeps {len(plan[site.norm])} of {channels} channels", flush=True)
-        small = pruning.apply(whole, plan)
-        plan.network, plan.weights = small, {}
-        return plan
+            print(f"{self.slug}: {site.norm} keeps {len(plan[site.norm])} of {plan.channels[site.norm]}", flush=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adaptive(Discrimination):
-    """The method decides how large a network is; a ratio is a share of nothing."""
+    """Channels; a ratio is a share of nothing."""
 
     counts = None
 
 
-class _Selection:
-    """Layers' channels, chosen one layer after another on a sample of training images (N, C, H, W) with labels."""
+@dataclass(frozen=True, kw_only=True)
+class Kernels(Discrimination):
+    """Kernels, inside the channels that are left when the part `channels` of the ratio has gone."""
 
-    def __init__(self, method: Discrimination, headed: Headed, sample: tuple[Tensor, Tensor], seed: int):
-        import copy
+    channels: float
 
-        self.method, self.seed = method, seed
-        self.images, self.labels = sample
-        self.headed = headed.eval()
-        self.before = copy.deepcopy(headed.net).eval()  # what the layers computed
-        for parameter in [*self.headed.parameters(), *self.before.parameters()]:
-            parameter.requires_grad_(False)
+    counts = "parameters"
+    budgets = ("parameters", "macs")
 
-    def keep(self, site: Site, weight: Tensor) -> None:
-        """Give the layer that reads `site` its weight for the layers behind it."""
-        self.headed.net.get_submodule(site.consumer).weight.data.copy_(weight)
+    def plan(self, net: Network, ratio: float, setting: Setting) -> Plan:
+        from slimming import pruning
 
-    def select(self, site: Site, wanted: int | None) -> dict[str, Tensor]:
-        """The channels kept, ascending, and the weight of the layer that reads them, zero at the others."""
-        import torch
+        plan = pruning.Plan.whole(net, ratio)
+        if ratio == 0 and self.epsilon is None:
+            return plan
+        selection = self.start(net, setting)
+        widths = self.widths(net, self.channels * ratio, setting.budget)
+        if self.channels or self.epsilon is not None:
+            self.choose_channels(plan, selection, setting, f"{ratio:g}", widths)
+        allowed = _kernels(selection.headed.net, plan)
+        wanted = _counts(self.slug, selection.headed.net, plan, allowed, ratio, setting.budget) if widths else {}
+        for site in selection.headed.net.sites:
+            if site.consumer in allowed:
+                name = f"{self.slug}-{f'{ratio:g}' if widths else 'adapted'}-kernels-{site.norm}"
+                found = setting.remember(
+                    name,
+                    lambda site=site: selection.select(
+                        site, wanted.get(site.consumer), kernels=True, allowed=allowed[site.consumer]
+                    ),
+                )
+                selection.keep(site, found["weight"])
+                plan.weights[f"{site.consumer}.weight"] = found["weight"]
+                kept, all_ = int(found["kept"].sum()), int(allowed[site.consumer].sum())
+                print(f"{self.slug}: {site.consumer} keeps {kept} of {all_} kernels", flush=True)
+        return _finished(plan, selection)
 
-        weight = self.headed.net.get_submodule(site.consumer).weight
-        there = weight.detach().clone()
-        channels, last = there.shape[1], self._behind(site)
-        chosen = torch.zeros(channels, dtype=torch.bool)
-        generator = torch.Generator().manual_seed(self._seed(site.norm))
-        drawn = torch.randperm(channels, generator=generator).float()
-        velocity = torch.zeros_like(there)
-        weight.data.zero_()
-        weight.requires_grad_(True)
-        loss, gradient = self._gradient(site, weight, last)
-        first = loss
-        while count := min(math.ceil(channels / STEPS), (wanted or channels) - int(chosen.sum())):
-            before = chosen.clone(), weight.detach().clone()
-            scores = drawn if self.method.selection == "random" else gradient.transpose(0, 1).flatten(1).norm(dim=1)
-            added = torch.sort(scores.masked_fill(chosen, -1), descending=True, stable=True).indices[:count]
-            chosen[added] = True
-            weight.data[:, added] = there[:, added]
-            self._optimise(site, weight, chosen, velocity, last, generator)
-            if chosen.sum() == wanted:
-                break
-            following, gradient = self._gradient(site, weight, last)
-            enough = loss - following <= (self.method.epsilon or 0) * first
-            if wanted is None and enough and (site.droppable or before[0].any()):
-                chosen = before[0]
-                weight.data.copy_(before[1])
-                break
-            loss = following
-        weight.requires_grad_(False)
-        result = weight.detach().clone()
-        weight.data.copy_(there)
-        return {"kept": chosen.nonzero().flatten(), "weight": result}
+    def finetuning(self) -> Method:
+        from slimming.methods.selective import KeepZeros
 
-    def _gradient(self, site: Site, weight: Tensor, last: int) -> tuple[float, Tensor]:
-        """Mean loss over the sample, and its gradient."""
-        import torch
-
-        total, mean = 0.0, torch.zeros_like(weight)
-        for start in range(0, len(self.labels), BATCH):
-            part = torch.arange(start, min(start + BATCH, len(self.labels)))
-            share = len(part) / len(self.labels)
-            loss = self._loss(site, part, last)
-            (gradient,) = torch.autograd.grad(loss, [weight])
-            total, mean = total + share * loss.item(), mean.add_(gradient, alpha=share)
-        return total, mean
-
-    def _optimise(
-        self, site: Site, weight: Tensor, chosen: Tensor, velocity: Tensor, last: int, generator: object
-    ) -> None:
-        """A pass of stochastic gradient descent over the sample, of the weights of channels that are there."""
-        import torch
-
-        mask = chosen.view(1, -1, *[1] * (weight.dim() - 2)).to(weight)
-        for part in torch.randperm(len(self.labels), generator=generator).split(BATCH):
-            (gradient,) = torch.autograd.grad(self._loss(site, part, last), [weight])
-            gradient = (gradient + DECAY * weight.detach()) * mask
-            velocity.mul_(MOMENTUM).add_(gradient)
-            weight.data.sub_(LR * (gradient + MOMENTUM * velocity) * mask)
-
-    def _loss(self, site: Site, part: Tensor, last: int) -> Tensor:
-        import torch
-        from torch.nn import functional
-
-        images, labels = self.images[part], self.labels[part]
-        with torch.no_grad():
-            theirs, _ = self._output(self.before, site, images, last)
-        ours, x = self._output(self.headed.net, site, images, last)
-        loss = self.method.reconstruction * (ours - theirs).square().mean() / 2
-        if self.method.discrimination:
-            guess = self.headed.places[last](x) if last >= 0 else self.headed.net.classifier(_averaged(x))
-            loss = loss + self.method.discrimination * functional.cross_entropy(guess, labels)
-        return loss
-
-    def _output(self, net: Network, site: Site, images: Tensor, last: int) -> tuple[Tensor, Tensor]:
-        """What the layer that reads `site` computes, and the part `last`, or all parts, behind it."""
-        seen: list[Tensor] = []
-        hook = net.get_submodule(site.consumer).register_forward_hook(lambda _, __, output: seen.append(output))
-        x = images
-        try:
-            for place, part in enumerate(net.parts()):
-                x = part(x)
-                if place == last:
-                    break
-            if not seen:  # the layer is the classifier
-                net.classifier(_averaged(x))
-        finally:
-            hook.remove()
-        return seen[0], x
-
-    def _behind(self, site: Site) -> int:
-        """The part behind which the next head stands after the layer that reads `site`; -1: the network's end."""
-        import torch
-
-        reached: list[int] = []
-        place = 0
-        hook = self.headed.net.get_submodule(site.consumer).register_forward_pre_hook(lambda *_: reached.append(place))
-        x = self.images[:1]
-        with torch.no_grad():
-            for place, part in enumerate(self.headed.parts()):  # noqa: B007 (the hook reads it)
-                x = part(x)
-        hook.remove()
-        if not reached:  # the classifier
-            return -1
-        return next((head for head in self.headed.places if head >= reached[0]), -1)
-
-    def _seed(self, name: str) -> int:
-        from slimming import data
-
-        return data.stream_seed(f"dcp {name}", self.seed)
+        return KeepZeros()
 
 
-def _averaged(x: Tensor) -> Tensor:
-    import torch
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveKernels(Kernels):
+    """Kernels; a ratio is a share of nothing."""
 
-    return x.mean((2, 3), dtype=torch.float32)
+    counts = None
+    budgets = ("channels", "parameters", "macs")
+
+
+def _finished(plan: Plan, selection: Selection) -> Plan:
+    from slimming import pruning
+
+    plan.network = pruning.apply(selection.headed.net, plan)
+    plan.weights = {}
+    return plan
 
 
 def _sample(setting: Setting) -> tuple[Tensor, Tensor]:
@@ -281,40 +221,109 @@ def _widths(net: Network, ratio: float, budget: Budget) -> dict[str, int]:
     return at(bisect.bisect_left(range(sum(full.values())), True, key=lambda removed: left(removed) <= allowed))
 
 
-def _checked(slug: str, discrimination: float, reconstruction: float, selection: str, epsilon: float | None) -> Method:
+def _kernels(net: Network, plan: Plan) -> dict[str, Tensor]:
+    """{convolution that reads a site: kernels that its channels leave it, (O, I) bool}."""
+    import torch
+
+    producers = {site.producer: site.norm for site in net.sites if site.producer}
+    found = {}
+    for site in net.sites:
+        weight = net.get_submodule(site.consumer).weight
+        if weight.dim() > 2:
+            rows, columns = (torch.zeros(size, dtype=torch.bool) for size in weight.shape[:2])
+            columns[plan[site.norm]] = True
+            outputs = producers.get(site.consumer)
+            rows[plan[outputs] if outputs else slice(None)] = True
+            found[site.consumer] = rows[:, None] & columns
+    return found
+
+
+def _counts(
+    slug: str, net: Network, plan: Plan, allowed: dict[str, Tensor], ratio: float, budget: Budget
+) -> dict[str, int]:
+    """{convolution: kernels wanted}: the same share of each, so that with zeros left out the budget is met.
+
+    InputError where all other layers alone are more than it.
+    """
+    from slimming import pruning
+    from slimming.measuring import cost
+
+    small = pruning.apply(net, plan)
+    whole, now = (cost.of_spec(some.spec, budget.of, budget.image) for some in (net, small))
+    macs = cost.layers(small, budget.image)
+    uses = {}  # of a kernel
+    for path in allowed:
+        weight = small.get_submodule(path).weight
+        uses[path] = (macs[path] if budget.of == "macs" else weight.numel()) // math.prod(weight.shape[:2])
+    kernels = sum(int(mask.sum()) * uses[path] for path, mask in allowed.items())
+    share = ((1 - ratio) * whole - (now - kernels)) / kernels
+    if share <= 0:
+        raise InputError(
+            f"{slug}: the layers that keep all their kernels have {(now - kernels) / whole:.3f} of the {budget.of}, so "
+            f"that the ratio can be {1 - (now - kernels) / whole:.3f} at most"
+        )
+    return {path: max(1, int(min(1.0, share) * int(mask.sum()))) for path, mask in allowed.items()}
+
+
+def _checked(
+    kind: type[Discrimination],
+    name: str,
+    parts: list[str],
+    *,
+    discrimination: float,
+    reconstruction: float,
+    selection: str,
+    epsilon: float | None = None,
+    **more: float,
+) -> Discrimination:
     if min(discrimination, reconstruction) < 0 or not discrimination + reconstruction > 0:
-        raise InputError(f"{slug}: discrimination and reconstruction are weights of losses, not both 0")
+        raise InputError(f"{name}: discrimination and reconstruction are weights of losses, not both 0")
     if selection not in SELECTIONS:
-        raise unknown(f"selection of {slug}", selection, SELECTIONS)
-    parts = [slug]
-    if epsilon is not None:
-        parts.append(f"{epsilon:g}")
-    if not discrimination:
-        parts.append("reconstruction")
-    if not reconstruction:
-        parts.append("loss")
-    if selection == "random":
-        parts.append("random")
-    kind = Discrimination if epsilon is None else Adaptive
+        raise unknown(f"selection of {name}", selection, SELECTIONS)
+    if epsilon is not None and not epsilon > 0:
+        raise InputError(f"{name}: epsilon must be positive, got {epsilon!r}")
+    only = [word for word, value in (("reconstruction", discrimination), ("loss", reconstruction)) if not value]
     return kind(
-        slug="-".join(parts),
+        slug="-".join([name, *parts, *only, *(["random"] if selection == "random" else [])]),
         discrimination=discrimination,
         reconstruction=reconstruction,
         selection=selection,
         epsilon=epsilon,
+        **more,
     )
 
 
-def _dcp(*, discrimination: float = 1.0, reconstruction: float = 1.0, selection: str = "gradient") -> Method:
-    return _checked("dcp", discrimination, reconstruction, selection, None)
+def _dcp(*, discrimination: float = 1.0, reconstruction: float = 1.0, selection: str = "gradient") -> Discrimination:
+    losses = {"discrimination": discrimination, "reconstruction": reconstruction}
+    return _checked(Discrimination, "dcp", [], **losses, selection=selection)
 
 
 def _dcp_adapt(
     *, epsilon: float = 0.01, discrimination: float = 1.0, reconstruction: float = 1.0, selection: str = "gradient"
-) -> Method:
-    if not epsilon > 0:
-        raise InputError(f"dcp-adapt: epsilon must be positive, got {epsilon!r}")
-    return _checked("dcp-adapt", discrimination, reconstruction, selection, epsilon)
+) -> Discrimination:
+    losses = {"discrimination": discrimination, "reconstruction": reconstruction}
+    return _checked(Adaptive, "dcp-adapt", [f"{epsilon:g}"], **losses, selection=selection, epsilon=epsilon)
 
 
-METHODS = {"dcp": _dcp, "dcp-adapt": _dcp_adapt}
+def _dkp(
+    *,
+    channels: float = 0.5,
+    discrimination: float = 1.0,
+    reconstruction: float = 1.0,
+    selection: str = "gradient",
+) -> Discrimination:
+    if not 0 <= channels <= 1:
+        raise InputError(f"dkp: channels must lie in [0, 1], got {channels!r}")
+    losses = {"discrimination": discrimination, "reconstruction": reconstruction}
+    return _checked(Kernels, "dkp", [f"{channels:g}"], **losses, selection=selection, channels=channels)
+
+
+def _dkp_adapt(
+    *, epsilon: float = 0.01, discrimination: float = 1.0, reconstruction: float = 1.0, selection: str = "gradient"
+) -> Discrimination:
+    losses = {"discrimination": discrimination, "reconstruction": reconstruction}
+    adapt = {"epsilon": epsilon, "channels": 0.0}
+    return _checked(AdaptiveKernels, "dkp-adapt", [f"{epsilon:g}"], **losses, selection=selection, **adapt)
+
+
+METHODS = {"dcp": _dcp, "dcp-adapt": _dcp_adapt, "dkp": _dkp, "dkp-adapt": _dkp_adapt}
