@@ -9,12 +9,13 @@ from examples import SMALL, randomised
 from slimming import cli, methods, networks, pruning, study
 from slimming.errors import InputError
 from slimming.measuring import cost
-from slimming.methods.base import Setting
+from slimming.methods.base import Method, Setting
 from slimming.networks import forms
 from tiny import STUDY, Work
 
 IMAGE = (3, 16, 16)
-CHANNELS = sorted(name for name in methods.registry() if methods.get(name).counts != "weights")
+# Those that rank all channels at once.
+CHANNELS = sorted(name for name in methods.registry() if type(methods.get(name)).plan is Method.plan)
 
 
 def setting(of, round_to=1):

@@ -10,8 +10,9 @@ from examples import SMALL, pictures, randomised, setting
 from slimming import methods, pruning
 from slimming.errors import InputError
 from slimming.measuring import cost
-from slimming.methods import collaborative, units
-from slimming.methods.units import Layer, State
+from slimming.methods import collaborative
+from slimming.methods.parts import units
+from slimming.methods.parts.units import Layer, State
 from slimming.pruning import Budget
 
 IMAGE = (3, 12, 12)

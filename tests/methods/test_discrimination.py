@@ -9,9 +9,10 @@ from examples import SMALL, pictures, randomised, setting
 from slimming import cli, methods, networks, pruning, tensorfile
 from slimming.errors import InputError
 from slimming.measuring import cost
-from slimming.methods import discrimination, selection
-from slimming.methods.headed import Headed, HeadedTraining
-from slimming.methods.selection import Selection
+from slimming.methods import discrimination
+from slimming.methods.parts import selection
+from slimming.methods.parts.headed import Headed, HeadedTraining
+from slimming.methods.parts.selection import Selection
 from slimming.settings import Schedule
 from slimming.training import loop
 from tiny import Work

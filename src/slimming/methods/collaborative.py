@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slimming.methods.base import Setting
-    from slimming.methods.units import Layer, State
+    from slimming.methods.parts.units import Layer, State
     from slimming.networks.base import Network
     from slimming.pruning import Budget, Plan
 
@@ -111,7 +111,7 @@ def _gradients(net: Network, setting: Setting) -> dict[str, Tensor]:
 def _layers(net: Network, gradients: dict[str, Tensor], budget: Budget, kinds: tuple[bool, bool]) -> list[Layer]:
     """The convolutions that can lose units of these kinds: all but the first, which reads the image."""
     from slimming.measuring import cost
-    from slimming.methods.units import Layer
+    from slimming.methods.parts.units import Layer
 
     readers = {site.consumer: site.norm for site in net.sites}
     macs = cost.layers(net, budget.image)

@@ -1,7 +1,8 @@
 """Discrimination-aware pruning of channels (Zhuang et al., NeurIPS 2018) and of kernels (Liu et al., TPAMI 2021).
 
-What reaches a layer is chosen so that the layer computes what it did, and that classes can be told apart behind it
-(methods.selection), layer after layer, with heads that are trained on together with the network (methods.headed).
+What reaches a layer is chosen so that the layer computes what it did, and that classes can be told apart behind it,
+layer after layer (methods.parts.selection). For that, heads are trained on together with the network
+(methods.parts.headed).
 
     dcp         channels; every layer keeps the same share of them
     dcp-adapt   channels; a layer has enough when the loss falls by at most `epsilon` of what it was without any. The
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from slimming.methods.base import Setting
-    from slimming.methods.selection import Selection
+    from slimming.methods.parts.selection import Selection
     from slimming.networks.base import Network
     from slimming.pruning import Budget, Plan
 
@@ -77,8 +78,8 @@ class Discrimination(Method):
 
         import torch
 
-        from slimming.methods.headed import Headed, HeadedTraining
-        from slimming.methods.selection import Selection
+        from slimming.methods.parts.headed import Headed, HeadedTraining
+        from slimming.methods.parts.selection import Selection
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(setting.seed)

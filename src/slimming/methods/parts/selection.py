@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from slimming import data
-from slimming.methods.headed import Headed
+from slimming.methods.parts.headed import Headed
 from slimming.networks.base import Network, Site
 
 STEPS = 10  # groups in which all units of a layer would be added; each takes two passes over the sample
