@@ -148,3 +148,16 @@ def test_methods_are_named_as_in_figures_without_markup(slug, label):
 def test_a_marker_keeps_its_shape():
     assert page.symbol("s") == "M-1 1L1 1L1 -1L-1 -1Z"
     assert page.symbol("^") == "M0 -1L-1 1L1 1Z"
+
+
+def test_a_log_has_epochs_without_a_test(tmp_path):
+    paths = synthetic.write(tmp_path, networks=("vgg19",), methods=("none",), seeds=(1,))
+    for path in paths:
+        record = json.loads(path.read_text())
+        for column in ("test_loss", "test_accuracy"):
+            if record["history"]:
+                record["history"][column][0] = None
+        path.write_text(json.dumps(record))
+    ledger.write("synthetic", paths, tmp_path / "ledger")
+    page.write(tmp_path / "ledger", tmp_path / "report.html")
+    assert '"test_accuracy": [null, ' in (tmp_path / "report.html").read_text()

@@ -198,9 +198,9 @@ def _run(row: Mapping) -> str:
     return f"{row['dataset']}/{row['network']}/{row['method']}/seed{row['seed']}"
 
 
-def _short(values: pd.Series) -> list[float]:
-    """Four digits are enough for a log to be read."""
-    return [float(f"{value:.4g}") for value in values]
+def _short(values: pd.Series) -> list[float | None]:
+    """Four digits are enough for a log to be read; None for an epoch without a test."""
+    return [None if pd.isna(value) else float(f"{value:.4g}") for value in values]
 
 
 def _nested(settings: Mapping[str, str]) -> dict:

@@ -112,7 +112,7 @@ function origin(row) {
 
 function log(columns) {
   const names = Object.keys(columns);
-  const line = (index) => element("tr", {}, ...names.map((name) => element("td", { class: "number" }, String(columns[name][index]))));
+  const line = (index) => element("tr", {}, ...names.map((name) => element("td", { class: "number" }, String(columns[name][index] ?? "–"))));
   const head = element("tr", {}, ...names.map((name) => element("th", { class: "number", scope: "col" }, name.replace("_", " "))));
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...columns[names[0]].map((_, index) => line(index))));
   const scroll = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Log of the training" }, table);
