@@ -38,13 +38,18 @@ def write(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> None
 
 
 def read(path: str | os.PathLike) -> pd.DataFrame:
-    """The table that `write` wrote. InputError for another file."""
+    """The table that `write` wrote. InputError for another file, and for a value that is no finite number."""
     try:
-        frame = pd.read_csv(path, dtype={"layer": str}, keep_default_na=False, na_values={"x": [""]})
-    except (OSError, ValueError) as error:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if [*frame] == COLUMNS:
+            frame = frame.assign(**{name: pd.to_numeric(frame[name]) for name in ("seed", "ratio", "x", "value")})
+    except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a readable table ({' '.join(str(error).split())}); make it again") from error
     if [*frame] != COLUMNS:
-        raise InputError(f"{path}: has the columns {', '.join(frame)}, not {', '.join(COLUMNS)}; make it again")
+        columns = " ".join(", ".join(frame).split())
+        raise InputError(f"{path}: has the columns {columns}, not {', '.join(COLUMNS)}; make it again")
+    if not frame["value"].map(math.isfinite).all():
+        raise InputError(f"{path}: a value is no finite number; make it again")
     return frame
 
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import tensorly
 import torch
-from tensorly.decomposition import partial_tucker, tensor_train
+from tensorly.decomposition import tensor_train
 from torch import nn
 
 from examples import SMALL, randomised
@@ -135,7 +135,7 @@ def test_costs_are_those_of_the_formula(form, layer):
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("rank", [1, 2, 5])
 def test_the_error_is_that_of_the_truncated_decomposition(layer, rank):
-    """Of svd the best of its rank, of tucker and tt what tensorly's own decompositions leave."""
+    """Of svd the best of its rank, of tucker the projection on singular vectors of both sides, of tt tensorly's."""
     weights = {}
     for form in FULL:
         settings = {"svd": {"rank": rank}, "tucker": {"inputs": rank, "outputs": rank}, "tt": {"ranks": [rank] * 4}}
@@ -146,13 +146,6 @@ def test_the_error_is_that_of_the_truncated_decomposition(layer, rank):
     assert error(weights["svd"], whole) == pytest.approx(values[rank:].square().sum().sqrt().item(), abs=1e-6)
 
     made = weights["tucker"][1]
-    (core, (out, into)), _ = partial_tucker(
-        whole, rank=[made.outputs, made.inputs], modes=[0, 1], init="svd", n_iter_max=1
-    )
-    del core
-    # One iteration of its own starts from HOSVD's factors, and may only come closer.
-    best = error((torch.einsum("oik,or,pr,is,js->pjk", whole, out, out, into, into), None), whole)
-    assert best <= error(weights["tucker"], whole) + 1e-6
     projected = hosvd(whole, made.outputs, made.inputs)
     assert error(weights["tucker"], whole) == pytest.approx(error((projected, None), whole), abs=1e-6)
 
@@ -171,6 +164,12 @@ def hosvd(whole, outputs, inputs):
     out = torch.linalg.svd(whole.flatten(1), full_matrices=False)[0][:, :outputs]
     into = torch.linalg.svd(whole.transpose(0, 1).flatten(1), full_matrices=False)[0][:, :inputs]
     return torch.einsum("oik,or,pr,is,js->pjk", whole, out, out, into, into)
+
+
+def test_a_form_lies_in_the_module_of_its_name():
+    """By which a method that names the form depends on it."""
+    for name, form in forms.registry().items():
+        assert form.__module__ == f"slimming.networks.forms.{name}"
 
 
 def test_wrong_ranks_of_a_train_are_refused():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import synthetic
-from slimming import checkpoints, data, ledger, records, study, tensorfile, yamlfile
+from slimming import checkpoints, data, findings, ledger, records, study, tensorfile, yamlfile
 from slimming.claims import evaluation, references, rules
 from slimming.errors import SlimmingError
 from slimming.store import provenance
@@ -30,6 +30,7 @@ SEALED = {"trained.safetensors": checkpoints.load, "digits.safetensors": data.lo
 TEXT = {
     **{f"{name}.csv": lambda path: ledger.read(path, path.stem) for name in ledger.TABLES},
     "missing.csv": lambda path: ledger.read(path, "missing"),
+    "findings.csv": findings.read,
     "trained.json": records.read,
     "jobs.json": provenance.read,
     "claims.csv": evaluation.read,
@@ -52,6 +53,11 @@ def whole(made, tmp_path_factory):
     paths = synthetic.write(folder / "study", networks=("vgg19",), methods=("none", "l1"), seeds=(1, 2))
     synthetic.forgo(paths[-1], "no memory")
     ledger.write("synthetic", paths, folder, allow_missing=True)
+    record = records.read(folder / "trained.json")
+    record["compression"] = {"found": {"residual": 0.5, "curve": {"conv": [[0.1, 2.0], [0.2, 3.0]]}}}
+    records.write(folder / "found.json", record)
+    findings.write([folder / "found.json"], folder / "findings.csv")
+    (folder / "found.json").unlink()
     for name in (
         "config/quick.yaml",
         "config/claims/nonconvex-slimming.yaml",

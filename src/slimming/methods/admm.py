@@ -7,8 +7,8 @@ The network is trained in its dense form, and comes to have weights W that can b
     U <- U + W - Z
 
 Z is W written in the form `format` and contracted again: TT-SVD from left to right, Tucker-2 from HOSVD, or SVD. rho
-is five times as large in the last 15 % of the training. Ranks follow from
-`target` by the rule of `decompose`. After the training W is decomposed, and what is lost is |W - Z| / |W|.
+is five times as large in the last 15 % of the training. Ranks follow from `target` by the rule of `decompose`. After
+the training W is decomposed, and what is lost is |W - Z| / |W|.
 
     admm   format "tt", "tucker" or "svd"; target, the share of multiply-accumulates that goes; rho
 
@@ -45,6 +45,8 @@ PULL = 0.001 * 78_200  # rho times steps, in the authors' trainings
 
 @dataclass(frozen=True, kw_only=True)
 class ADMM(Decomposition):
+    budgets = ("macs",)  # of which `target` is a share
+
     target: float
     rho: float | None
 

@@ -133,7 +133,7 @@ def _curve(layer: Layer) -> Curve:
     dense = layer.cost(whole)
     shares, losses = [], []
     while layer.left_to_go(state):
-        state = layer.step(state, scores.where(_there(state), np.inf))
+        state = layer.step(state, scores)
         shares.append(1 - layer.cost(state) / dense)
         losses.append(layer.loss(state) / layer.worst if layer.worst else 0.0)
     if len(shares) < 2 or not any(losses):
@@ -142,12 +142,6 @@ def _curve(layer: Layer) -> Curve:
     # polyfit squares its weights: the fourth root is the square root of the paper.
     p2, log_p1 = np.polyfit(x, np.log(y + TINY), 1, w=y**0.25) if np.ptp(x) > 0 else (TINY, 0.0)
     return Curve(shares, losses, float(np.exp(log_p1)), max(float(p2), TINY))
-
-
-def _there(state: State) -> Tensor:
-    import torch
-
-    return torch.cat([*state])
 
 
 class _Rates:

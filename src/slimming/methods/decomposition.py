@@ -19,7 +19,7 @@ from slimming.errors import InputError, unknown
 from slimming.methods.base import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -99,20 +99,8 @@ def chosen(slug: str, spec: Mapping, format: str, ratio: float, budget: Budget) 
     return {path: option.form for path, option in found.items() if option.form}
 
 
-def layers(spec: Mapping) -> dict[str, nn.Conv2d]:
-    """{path: convolution} of those that are decomposed: all but the first, on the device "meta"."""
-    import torch
-
-    from slimming import networks
-
-    with torch.device("meta"):
-        net = networks.from_spec(spec)
-    convolutions = {path: module for path, module in net.named_modules() if isinstance(module, torch.nn.Conv2d)}
-    return dict([*convolutions.items()][1:])
-
-
 def _options(spec: Mapping, format: str, budget: Budget) -> dict[str, list[Option]]:
-    """{convolution: its options, the cheapest first, the plain one last}: for each of SCALES of the largest ranks."""
+    """{convolution, all but the first: its options, the cheapest first, the plain one last}, at SCALES of its ranks."""
     import torch
 
     from slimming import networks
@@ -120,7 +108,8 @@ def _options(spec: Mapping, format: str, budget: Budget) -> dict[str, list[Optio
 
     with torch.device("meta"):
         net = networks.from_spec(spec)
-    images = _inputs(net, layers(spec), budget)
+    _, *paths = (path for path, module in net.named_modules() if isinstance(module, torch.nn.Conv2d))
+    images = _inputs(net, paths, budget)
     known: dict[tuple, list[Option]] = {}
     found = {}
     for path, image in images.items():
@@ -162,7 +151,7 @@ def _settings(format: str, plain: nn.Conv2d) -> Iterator[dict]:
             yield {"form": "tt", "ranks": [*tt.clipped([*map(share, full)], sizes)]}
 
 
-def _inputs(net: Network, paths: Mapping[str, nn.Conv2d], budget: Budget) -> dict[str, tuple[int, int, int] | None]:
+def _inputs(net: Network, paths: Sequence[str], budget: Budget) -> dict[str, tuple[int, int, int] | None]:
     """{convolution: (C, H, W) of what it reads}; None where images do not count."""
     import torch
 

@@ -118,10 +118,12 @@ class Selection:
 
     def _loss(self, site: Site, part: Tensor, last: int) -> Tensor:
         images, labels = self.images[part], self.labels[part]
-        with torch.no_grad():
-            theirs, _ = self._output(self.before, site, images, last)
         ours, x = self._output(self.headed.net, site, images, last)
-        loss = self.reconstruction * (ours - theirs).square().mean() / 2
+        loss = ours.new_zeros(())
+        if self.reconstruction:
+            with torch.no_grad():
+                theirs, _ = self._output(self.before, site, images, last)
+            loss = self.reconstruction * (ours - theirs).square().mean() / 2
         if self.discrimination:
             guess = self.headed.places[last](x) if last >= 0 else self.headed.net.classifier(_averaged(x))
             loss = loss + self.discrimination * functional.cross_entropy(guess, labels)

@@ -67,6 +67,7 @@ class Layer:
     def step(self, state: State, scores: Tensor) -> State:
         """The state without the hundredth of the units that have the lowest scores, (I + ranks,)."""
         there = [part.clone() for part in state]
+        scores = scores.masked_fill(~torch.cat(there), math.inf)
         room = [int(part.sum()) - 1 for part in there]
         count = max(1, int(STEP * len(scores)))
         for unit in torch.sort(scores, stable=True).indices.tolist():
