@@ -1,5 +1,6 @@
 """What a method found out while it planned reaches its table and its figure."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def test_its_figure_is_drawn_alike_twice(made, tmp_path):
     assert names == ["sensitivity-digits.pdf", "sensitivity-digits.png", "sensitivity-digits.svg"]
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_codes_are_drawn_a_panel_a_network_and_method(tmp_path):
+    key = {"dataset": "digits", "network": "vgg11", "seed": 1, "ratio": 0.5, "stage": "pruned", "item": "codes"}
+    rows = [
+        key | {"method": method, "layer": f"features.{layer}.conv", "x": epoch, "value": min(1.0, (epoch + layer) / 9)}
+        for method, layer, epoch in itertools.product(("dcff", "dcff-authors"), range(9), range(4))
+    ]
+    pd.DataFrame(rows)[findings.COLUMNS].to_csv(tmp_path / "findings.csv", index=False)
+    assert cli.main(["found", str(tmp_path / "findings.csv"), "--output", str(tmp_path)]) == 0
+    drawn = (tmp_path / "codes-digits.svg").read_text()
+    assert drawn.count("VGG-11, dcff") == 2
 
 
 def test_a_study_says_what_its_methods_find(made):

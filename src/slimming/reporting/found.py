@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib.cm import cividis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -72,10 +73,38 @@ def sensitivity(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def codes(rows: pd.DataFrame) -> Figure:
+    """How much a filter weighs in its own code, a line a layer, over the training: 1 where nothing is mixed.
+
+    Of the ratio and the seed that come first; a panel a network and method.
+    """
+    rows = rows[rows["item"] == "codes"]
+    first = rows.iloc[0]
+    rows = rows[(rows["ratio"] == first["ratio"]) & (rows["seed"] == first["seed"])]
+    networks, methods = ([*dict.fromkeys(rows[column])] for column in ("network", "method"))
+    figure = Figure(figsize=(WIDTH, len(networks) * 1.7 + 0.4))
+    grid = figure.subplots(len(networks), len(methods), squeeze=False, sharex=True, sharey=True)
+    for axes, network in zip(grid, networks, strict=True):
+        for axis, method in zip(axes, methods, strict=True):
+            mine = rows[(rows["network"] == network) & (rows["method"] == method)]
+            layers = sorted(mine.groupby(["network", "layer"]).groups, key=_naturally)
+            for place, (_, layer) in enumerate(layers):
+                line = mine[mine["layer"] == layer].sort_values("x")
+                depth = place / max(1, len(layers) - 1)
+                axis.plot(line["x"] + 1, line["value"], color=cividis(0.9 * depth), lw=0.8, marker=".", ms=2)
+            axis.set_title(f"{style.name(network)}, {method}", loc="left")
+            axis.set_ylim(0, 1.05)
+    figure.supxlabel("Epoch", fontsize=7.5)
+    figure.supylabel("Weight of a filter in its own code, mean", fontsize=7.5)
+    handles = [Line2D([], [], color=cividis(0.9 * depth)) for depth in (0, 1)]
+    figure.legend(handles=handles, labels=["first layer", "last layer"], loc="outside upper center", ncols=2)
+    return figure
+
+
 def _naturally(place: tuple[str, str]) -> tuple:
     """Sorting key of a network's layer: "features.2" before "features.10"."""
     network, layer = place
     return network, [(not part.isdigit(), part.zfill(9)) for part in re.split(r"(\d+)", layer)]
 
 
-FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {"sensitivity": sensitivity}
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {"sensitivity": sensitivity, "codes": codes}
