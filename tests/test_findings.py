@@ -66,6 +66,19 @@ def test_codes_are_drawn_a_panel_a_network_and_method(tmp_path):
     assert drawn.count("VGG-11, dcff") == 2
 
 
+def test_operations_are_drawn_a_row_a_method_and_seed(tmp_path):
+    key = {"dataset": "digits", "network": "vgg11", "ratio": 0.5, "stage": "pruned", "item": "operations", "x": None}
+    rows = [
+        key | {"method": method, "seed": seed, "layer": f"features.{layer}.conv", "value": (layer + seed) % 7}
+        for method, seed, layer in itertools.product(("nat", "nat++"), (1, 2), range(9))
+    ]
+    pd.DataFrame(rows)[findings.COLUMNS].to_csv(tmp_path / "findings.csv", index=False)
+    assert cli.main(["found", str(tmp_path / "findings.csv"), "--output", str(tmp_path)]) == 0
+    drawn = (tmp_path / "operations-digits.svg").read_text()
+    for words in ("nat, seed 1", "nat++, seed 2", "dilated separable", "features.0.conv to features.8.conv"):
+        assert words in drawn
+
+
 def test_a_study_says_what_its_methods_find(made):
     work, _ = made
     assert work.study.finds() == ["sensitivity"]

@@ -352,7 +352,7 @@ def test_a_bad_value_is_refused_in_one_line_that_names_the_key(keys, message):
 @pytest.mark.parametrize(
     ("networks", "labels", "message"),
     [
-        ({"vgg11": None}, ("a-b", "a+b"), "digits/vgg11/a-b and digits/vgg11/a+b would have one name in the paper, "),
+        ({"vgg11": None}, ("a-b", "a_b"), "digits/vgg11/a-b and digits/vgg11/a_b would have one name in the paper, "),
         ({"vgg11": None}, ("a", "a-sd"), "digits/vgg11/a and digits/vgg11/a-sd would have one name in the paper, "),
         (
             {"v": {"build": "vgg11"}, "v-a": {"build": "vgg11"}},

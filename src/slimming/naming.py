@@ -12,17 +12,17 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # of what becomes a folder
 LONGEST = 100  # characters: file systems allow 255 bytes, and files add endings and other names to one
 Name = Annotated[str, Field(pattern=NAME, max_length=LONGEST)]
 
-WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Point")
-SPELLED = dict(zip("0123456789.", WORDS, strict=True))
+WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Point", "Plus")
+SPELLED = dict(zip("0123456789.+", WORDS, strict=True))
 
 
 def letters(*names: object) -> str:
-    """`names` in letters only, digits spelled out, "." between them as Point; words start with a capital.
+    """`names` in letters only, digits and "+" spelled out, "." between digits as Point; words start with a capital.
 
     >>> letters("accuracy", "lp-0.5")
     'AccuracyLpZeroPointFive'
     """
-    words = re.findall(r"[A-Za-z]+|[0-9]|(?<=[0-9])[.](?=[0-9])", " ".join(map(str, names)))
+    words = re.findall(r"[A-Za-z]+|[0-9]|(?<=[0-9])[.](?=[0-9])|[+]", " ".join(map(str, names)))
     return "".join(SPELLED.get(word, word[0].upper() + word[1:]) for word in words)
 
 

@@ -14,14 +14,18 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.cm import cividis
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from slimming import findings
+from slimming.methods.transformation import OPERATIONS
 from slimming.reporting import style
 from slimming.reporting.figures import WIDTH, save
 
 COLUMNS, HEIGHT = 4, 1.3  # panels side by side, and inches of a row of them
+OPERATION_COLOURS = ["#4d4d4d", "#0072b2", "#56b4e9", "#009e73", "#f0e442", "#e69f00", "#d55e00"]  # Okabe and Ito's
 
 
 def write(findings_file: str | os.PathLike, output_dir: str | os.PathLike) -> None:
@@ -94,10 +98,39 @@ def codes(rows: pd.DataFrame) -> Figure:
                 axis.plot(line["x"] + 1, line["value"], color=cividis(0.9 * depth), lw=0.8, marker=".", ms=2)
             axis.set_title(f"{style.name(network)}, {method}", loc="left")
             axis.set_ylim(0, 1.05)
+            axis.xaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel("Epoch", fontsize=7.5)
-    figure.supylabel("Weight of a filter in its own code, mean", fontsize=7.5)
+    figure.supylabel("Weight of a filter in its code", fontsize=7.5)
     handles = [Line2D([], [], color=cividis(0.9 * depth)) for depth in (0, 1)]
     figure.legend(handles=handles, labels=["first layer", "last layer"], loc="outside upper center", ncols=2)
+    return figure
+
+
+def operations(rows: pd.DataFrame) -> Figure:
+    """What every layer does, before and after its operations were transformed: a row a method and seed.
+
+    Of the ratio that comes first; a panel a network, its layers from left to right.
+    """
+    rows = rows[rows["item"] == "operations"]
+    rows = rows[rows["ratio"] == rows["ratio"].min()]
+    networks = [*dict.fromkeys(rows["network"])]
+    tables = [rows[rows["network"] == name].pivot(index=["method", "seed"], columns="layer", values="value")
+              for name in networks]  # fmt: skip
+    heights = [len(table) + 1 for table in tables]
+    figure = Figure(figsize=(WIDTH, 0.13 * sum(heights) + 0.6 * len(tables) + 0.5))
+    axes = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)[:, 0]
+    colours = ListedColormap(OPERATION_COLOURS)
+    for axis, network, table in zip(axes, networks, tables, strict=True):
+        layers = [layer for _, layer in sorted(((network, layer) for layer in table), key=_naturally)]
+        values = np.vstack([np.zeros(len(layers)), table[layers]])
+        axis.pcolormesh(values, cmap=colours, vmin=-0.5, vmax=len(OPERATIONS) - 0.5, edgecolors="white", lw=0.4)
+        axis.invert_yaxis()
+        labels = ["before", *(f"{method}, seed {seed}" for method, seed in table.index)]
+        axis.set_yticks(np.arange(len(labels)) + 0.5, labels, fontsize=5)
+        axis.set_xticks([])
+        axis.set_title(f"{style.name(network)}: {layers[0]} to {layers[-1]}", loc="left")
+    handles = [Patch(color=colour) for colour in OPERATION_COLOURS]
+    figure.legend(handles=handles, labels=list(OPERATIONS), loc="outside upper center", ncols=len(OPERATIONS))
     return figure
 
 
@@ -107,4 +140,8 @@ def _naturally(place: tuple[str, str]) -> tuple:
     return network, [(not part.isdigit(), part.zfill(9)) for part in re.split(r"(\d+)", layer)]
 
 
-FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {"sensitivity": sensitivity, "codes": codes}
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "sensitivity": sensitivity,
+    "codes": codes,
+    "operations": operations,
+}
