@@ -20,6 +20,7 @@ include: "workflow/rules/prune.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/findings.smk"
+include: "workflow/rules/analyse.smk"
 include: "workflow/rules/store.smk"
 
 
@@ -37,6 +38,7 @@ rule all:
         rules.metrics.output,
         rules.figures.output,
         [rules.findings.output, rules.found.output] if STUDY.finds() else [],
+        [rules.tabulate.output, rules.draw.output] if STUDY.analyses else [],
         rules.claims.output,
         rules.page.output,
         rules.macros.output,

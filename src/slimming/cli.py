@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from slimming import warm
 from slimming.errors import InputError, SlimmingError
+
+if TYPE_CHECKING:
+    from slimming.study import Study
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -65,6 +68,26 @@ def measure(options: argparse.Namespace) -> None:
         print(json.dumps(figures(net, data.load(options.data), path), indent=1))
 
 
+def analyse(options: argparse.Namespace) -> None:
+    from slimming.stages.analyse import analyse
+
+    analyse(options.checkpoints, options.data, options.output, options.analyses)
+
+
+def tabulate(options: argparse.Namespace) -> None:
+    from slimming import study
+    from slimming.analyses import tables
+
+    asked = study.load(options.study)
+    tables.write(_files(asked, options.analyses), asked.analyses, options.output)
+
+
+def draw(options: argparse.Namespace) -> None:
+    from slimming.reporting import analysed
+
+    analysed.write(options.tables, options.output)
+
+
 def forgo(options: argparse.Namespace) -> int:
     from slimming.stages.forgo import forgo
 
@@ -93,11 +116,16 @@ def found(options: argparse.Namespace) -> None:
 def _records(options: argparse.Namespace) -> list[Path]:
     """The records of every network of a study."""
     from slimming import study
+
+    return _files(study.load(options.study), options.records)
+
+
+def _files(asked: Study, folder: Path) -> list[Path]:
+    """<folder>/<run>/<checkpoint's stem>.json of every network of a study."""
     from slimming.stages import table
 
-    asked = study.load(options.study)
     stems = [table.stem(*step) for step in asked.steps()]
-    return [options.records / run.slug / f"{stem}.json" for run in asked.runs() for stem in stems]
+    return [folder / run.slug / f"{stem}.json" for run in asked.runs() for stem in stems]
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -275,6 +303,12 @@ def parser() -> Parser:
     added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
     added.add_argument("--records", type=Path, metavar="DIR", help="where records go; default: print figures as JSON")
 
+    added = stage(analyse, "say what stored networks of a run do, beside how well")
+    added.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="the trained network first")
+    added.add_argument("--analyses", nargs="+", required=True, metavar="NAME", help="ablation, xgrad-cam, ...")
+    added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
+    added.add_argument("--output", required=True, type=Path, metavar="DIR", help="where what is found goes, as JSON")
+
     added = stage(forgo, "do without what a failed job should have made, where the study allows it")
     added.add_argument("status", type=int, metavar="STATUS", help="with which the job ended")
     added.add_argument("outputs", nargs="+", type=Path, metavar="FILE")
@@ -291,6 +325,15 @@ def parser() -> Parser:
 
     added = stage(found, "draw the figures of what methods found out")
     added.add_argument("findings", type=Path, metavar="FILE", help="what `slimming findings` wrote")
+    added.add_argument("--output", required=True, type=Path, metavar="DIR")
+
+    added = stage(tabulate, "collect what was found by the analyses of a study into tables")
+    added.add_argument("study", metavar="STUDY", help="the study's YAML file, or its JSON")
+    added.add_argument("--analyses", required=True, type=Path, metavar="DIR", help="where `slimming analyse` wrote")
+    added.add_argument("--output", required=True, type=Path, metavar="DIR")
+
+    added = stage(draw, "draw the figures of analyses")
+    added.add_argument("tables", nargs="+", type=Path, metavar="FILE", help="what `slimming tabulate` wrote")
     added.add_argument("--output", required=True, type=Path, metavar="DIR")
 
     for run, text in (

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from slimming import datasets, methods, networks, yamlfile
+from slimming import analyses, datasets, methods, networks, yamlfile
 from slimming.errors import InputError, unknown
 from slimming.naming import LONGEST, NAME, Name, letters, named_alike
 from slimming.settings import (
@@ -99,6 +99,11 @@ class Study(Machine):
         exclude_if=lambda names: names == ["nonconvex-slimming"],
         description="papers whose claims are judged: files of config/claims/",
     )
+    analyses: list[Name] = Field(
+        [],
+        exclude_if=lambda names: not names,
+        description="what networks do, beside how well: ablation, xgrad-cam",
+    )
     finetune: Finetune = Finetune()
     scratch: Scratch = Scratch()
     schedule: Schedule = Schedule()
@@ -132,6 +137,8 @@ class Study(Machine):
         for parameter, value in [("lam", self.lam), *(item for method in self.methods for item in method.items())]:
             for key in value if isinstance(value, Mapping) else ():
                 _refuse(self.networks, f"network in {parameter}", key)
+        for name in self.analyses:
+            analyses.get(name)
         for ratio in self.ratios:
             if float(f"{ratio:g}") != ratio:
                 raise InputError(f"ratios: {ratio} has more than the six digits that names of files hold")

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from slimming import (
+    analyses,
     costs,
     datasets,
     ledger as ledgers,

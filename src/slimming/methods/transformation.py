@@ -71,10 +71,6 @@ class Transformation(Method):
     operations: tuple[str, ...]
     selection: str
 
-    def modules(self) -> tuple[str, ...]:
-        parts = ("policy", "supernet")
-        return (*super().modules(), *(f"slimming.methods.parts.{part}" for part in parts))
-
     def training(self) -> Method:
         return Method()
 

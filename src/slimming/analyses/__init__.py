@@ -1,0 +1,52 @@
+"""Analyses: what a network does, beside how well it does. One module an analysis; none is named elsewhere.
+
+    analysis = get("ablation")
+    analysis.analyse(net, dense, dataset)   # rows of its table, of one network
+
+A module here that defines ANALYSES = {name: Analysis} is found by itself. Importing it costs no torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slimming.errors import unknown
+
+if TYPE_CHECKING:
+    from slimming.data import Dataset
+    from slimming.networks.base import Network
+
+
+class Analysis(NamedTuple):
+    """An analysis of trained networks on test images: for reports, never for a decision.
+
+    table     the file that its rows become, <table>.csv
+    columns   of the table, behind the ledger's key
+    figures   that are drawn of it (reporting.analysed)
+    analyse   analyse(net, dense, dataset) -> rows {column: value}, JSON-able; `dense` is the network before pruning
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    figures: tuple[str, ...]
+    analyse: Callable[[Network, Network, Dataset], list[dict[str, Any]]]
+
+
+@functools.cache
+def registry() -> Mapping[str, Analysis]:
+    """{name: analysis} of every one in this package."""
+    found: dict[str, Analysis] = {}
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        found |= getattr(importlib.import_module(module.name), "ANALYSES", {})
+    return found
+
+
+def get(name: str) -> Analysis:
+    """The analysis `name`. InputError for an unknown one."""
+    if name not in registry():
+        raise unknown("analysis", name, registry())
+    return registry()[name]

@@ -1,0 +1,136 @@
+"""Figures of analyses (slimming.analyses): one function a figure, of one data set's rows of a table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from slimming import analyses
+from slimming.analyses import tables
+from slimming.reporting import style
+from slimming.reporting.figures import WIDTH, save
+from slimming.schema import KEY
+from slimming.stages.table import STAGES
+
+WORST = 12  # units of a network whose damage is drawn
+ATTRIBUTES = {"selectivity": "selectivity", "l1": r"$\ell_1$ of the filter", "gamma": r"$|\gamma|$"}
+DAMAGES = {"drop": ("of all images", "#0072b2"), "class_drop": ("of the worst class", "#d55e00")}
+
+
+def write(paths: Iterable[str | os.PathLike], directory: str | os.PathLike) -> None:
+    """Draw the figures of the tables at `paths` for every data set, named <figure>-<data set>.<format>."""
+    for path in paths:
+        table = tables.read(path)
+        names = next(some.figures for some in analyses.registry().values() if [*table] == [*KEY, *some.columns])
+        for dataset, rows in table.groupby("dataset"):
+            for name in names:
+                with matplotlib.style.context(["default", style.MATPLOTLIB]):
+                    save(FIGURES[name](rows), Path(directory) / f"{name}-{dataset}")
+
+
+def damage(rows: pd.DataFrame) -> Figure:
+    """Drops of classes' accuracies without the units that hurt a class most, before pruning; a panel a network.
+
+    Of the method and the seed that come first.
+    """
+    rows = rows[rows["stage"] == "trained"]
+    rows = rows[(rows["method"] == rows["method"].iloc[0]) & (rows["seed"] == rows["seed"].min())]
+    networks = [*dict.fromkeys(rows["network"])]
+    figure = Figure(figsize=(WIDTH, 0.13 * WORST + 1.0))
+    axes = figure.subplots(1, len(networks), squeeze=False)[0]
+    shades = []
+    for axis, network in zip(axes, networks, strict=True):
+        worst = rows[rows["network"] == network].nlargest(WORST, "class_drop")
+        drops = [json.loads(text) for text in worst["drops"]]
+        classes = sorted({name for some in drops for name in some})
+        values = np.array([[100 * some.get(name, 0.0) for name in classes] for some in drops])
+        shades.append(axis.pcolormesh(values, cmap="RdBu_r", vmin=-100, vmax=100, edgecolors="white", lw=0.3))
+        axis.invert_yaxis()
+        labels = [f"{site} {channel}" for site, channel in zip(worst["site"], worst["channel"], strict=True)]
+        axis.set_yticks(np.arange(len(labels)) + 0.5, labels, fontsize=4.5)
+        axis.set_xticks(np.arange(len(classes)) + 0.5, classes, rotation=90, fontsize=5)
+        axis.set_title(style.name(network), loc="left")
+    figure.colorbar(shades[0], ax=axes, label="points of accuracy lost")
+    return figure
+
+
+def attributes(rows: pd.DataFrame) -> Figure:
+    """Rank correlation over a network's units of what a unit is with what its ablation costs, before pruning.
+
+    A panel a network; a dot a method and seed, a bar their mean.
+    """
+    rows = rows[rows["stage"] == "trained"]
+    networks = [*dict.fromkeys(rows["network"])]
+    figure = Figure(figsize=(WIDTH, 1.9))
+    axes = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
+    for axis, network in zip(axes, networks, strict=True):
+        mine = rows[rows["network"] == network].groupby(["method", "seed"])
+        for shift, (damage, (words, colour)) in zip((-0.2, 0.2), DAMAGES.items(), strict=True):
+            for place, attribute in enumerate(ATTRIBUTES):
+                found = [run[[attribute, damage]].rank().corr().iloc[0, 1] for _, run in mine]
+                found = [value for value in found if np.isfinite(value)]
+                label = words if place == 0 else None
+                axis.bar(place + shift, np.mean(found) if found else 0, 0.36, color=colour, alpha=0.4, label=label)
+                axis.plot([place + shift] * len(found), found, ".", color=colour, ms=2)
+        axis.axhline(0, color=style.GREY, lw=0.6)
+        axis.set_xticks(range(len(ATTRIBUTES)), ATTRIBUTES.values())
+        axis.set_title(style.name(network), loc="left")
+    axes[0].set_ylabel("Rank correlation with\nthe accuracy lost")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return figure
+
+
+def likeness(rows: pd.DataFrame) -> Figure:
+    """How alike maps are to those before pruning, by stage; a panel a network, a line a method, mean over all else."""
+    later = rows[(rows["stage"] != "trained") & rows["correlation"].notna()]
+    networks = [*dict.fromkeys(rows["network"])]
+    stages = [stage for stage in STAGES if stage in set(later["stage"])]
+    figure = Figure(figsize=(WIDTH, 2.1))
+    axes = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
+    for axis, network in zip(axes, networks, strict=True):
+        for method, mine in later[later["network"] == network].groupby("method"):
+            means = mine.groupby("stage")["correlation"].mean().reindex(stages)
+            axis.plot(range(len(stages)), means, label=style.method(method), **style.line(method))
+        axis.set_xticks(range(len(stages)), [STAGES[stage].words for stage in stages], fontsize=5.5)
+        axis.set_title(style.name(network), loc="left")
+    axes[0].set_ylabel("Rank correlation of maps\nwith those before")
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(6, len(handles)))
+    return figure
+
+
+def axioms(rows: pd.DataFrame) -> Figure:
+    """Errors of conservation and sensitivity of Grad-CAM and XGrad-CAM before pruning: a dot a layer, method, seed."""
+    rows = rows[rows["stage"] == "trained"]
+    networks = [*dict.fromkeys(rows["network"])]
+    figure = Figure(figsize=(WIDTH, 2.2))
+    axes = figure.subplots(1, 2, squeeze=False)[0]
+    for axis, axiom in zip(axes, ("conservation", "sensitivity"), strict=True):
+        for network, colour in zip(networks, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=False):
+            mine = rows[rows["network"] == network]
+            x, y = mine[f"{axiom}_grad"], mine[f"{axiom}_xgrad"]
+            axis.plot(x, y, ".", color=colour, label=style.name(network))
+        end = max(axis.get_xlim()[1], axis.get_ylim()[1])
+        axis.plot([0, end], [0, end], color=style.GREY, lw=0.6)
+        axis.set_xlabel(f"Grad-CAM's error of {axiom}")
+        axis.set_ylabel("XGrad-CAM's")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=max(1, len(handles)))
+    return figure
+
+
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "damage": damage,
+    "attributes": attributes,
+    "likeness": likeness,
+    "axioms": axioms,
+}
