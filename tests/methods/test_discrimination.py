@@ -1,6 +1,8 @@
 """Discrimination-aware pruning: it finds the channels that reach the output, and is resumed with the same bits."""
 
 import copy
+import math
+import types
 
 import pytest
 import torch
@@ -202,3 +204,13 @@ def test_a_kill_in_the_middle_of_a_selection_ends_with_the_same_bits(prepared, t
 def test_wrong_parameters_are_refused(name, parameters, message):
     with pytest.raises(InputError, match=message):
         methods.get(name, **parameters)
+
+
+@pytest.mark.parametrize("sure", [0.0, 30.0, 1000.0])
+def test_heads_weigh_no_more_than_the_network_that_knows_its_images_by_heart(sure):
+    """Its own loss goes to nothing, and what is divided by it would go beyond all bounds."""
+    labels = torch.arange(4)
+    own, guess = sure * torch.eye(4), torch.zeros(4, 4)
+    at = types.SimpleNamespace(net=types.SimpleNamespace(guesses=[guess, own]), labels=labels)
+    loss = HeadedTraining().loss(at)
+    assert float(loss) == pytest.approx(math.log(4))

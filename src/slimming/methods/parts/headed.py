@@ -16,7 +16,8 @@ from torch.nn import functional
 from slimming.methods.base import Method, Step
 from slimming.networks.base import Network
 
-LEAST = 0.01  # of a head's weight in the training, as in the authors' code
+LEAST, MOST = 0.01, 1.0  # of a head's weight in the training: the first as in the authors' code, the second ours
+TINY = 1e-12  # a loss that is nothing
 
 
 class Head(nn.Module):
@@ -66,11 +67,14 @@ class Headed(Network):
 
 
 class HeadedTraining(Method):
-    """Plain training of a `Headed` network, whose heads' losses L_k count as max(LEAST, (L_k / L)^2), L its own."""
+    """Plain training of a `Headed` network, whose heads' losses L_k count as (L_k / L)^2, L its own, within bounds.
+
+    Without the upper one the training of a network that has learnt its images by heart, L nearly 0, diverges at once.
+    """
 
     def loss(self, step: Step) -> Tensor | float:
         *heads, own = (functional.cross_entropy(guess, step.labels) for guess in step.net.guesses)
-        return sum(loss * max(LEAST, (loss.item() / own.item()) ** 2) for loss in heads)
+        return sum(loss * min(MOST, max(LEAST, (loss.item() / max(own.item(), TINY)) ** 2)) for loss in heads)
 
 
 @torch.no_grad()
