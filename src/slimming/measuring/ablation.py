@@ -42,7 +42,7 @@ def ablate(
     mode, tails = net.training, _tails(net.eval(), images[:1])
     classes = net.spec["num_classes"]
     found = {}
-    x = images
+    x = images.contiguous(memory_format=torch.channels_last)  # faster, whatever layout the weights have
     parts = [*net.parts(), _mean]
     for place, part in enumerate([*parts, None]):
         rest = [*parts[place:], net.classifier]

@@ -40,6 +40,7 @@ def damage(rows: pd.DataFrame) -> Figure:
 
     Of the method and the seed that come first.
     """
+    classes = sorted({name for text in rows["drops"] for name in json.loads(text)})
     rows = rows[rows["stage"] == "trained"]
     rows = rows[(rows["method"] == rows["method"].iloc[0]) & (rows["seed"] == rows["seed"].min())]
     networks = [*dict.fromkeys(rows["network"])]
@@ -49,7 +50,6 @@ def damage(rows: pd.DataFrame) -> Figure:
     for axis, network in zip(axes, networks, strict=True):
         worst = rows[rows["network"] == network].nlargest(WORST, "class_drop")
         drops = [json.loads(text) for text in worst["drops"]]
-        classes = sorted({name for some in drops for name in some})
         values = np.array([[100 * some.get(name, 0.0) for name in classes] for some in drops])
         shades.append(axis.pcolormesh(values, cmap="RdBu_r", vmin=-100, vmax=100, edgecolors="white", lw=0.3))
         axis.invert_yaxis()
