@@ -4,6 +4,12 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
+from torch.nn import functional
+
+from slimming import vision  # noqa: F401 (before torchvision is imported: see there)
+
+from pytorch_grad_cam import GradCAM, XGradCAM  # isort: skip
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # isort: skip
 
 from examples import SMALL, pictures, randomised
 from slimming.analyses import xgrad_cam
@@ -82,3 +88,25 @@ def test_likeness_is_that_of_ranks():
     assert xgrad_cam.likeness(one, -one)["overlap"] == 0
     assert xgrad_cam.likeness(one[:, :1, :1], one[:, :1, :1])["correlation"] is None
     assert xgrad_cam.likeness(torch.ones(2, 3, 3), torch.ones(2, 3, 3))["correlation"] is None
+
+
+@pytest.mark.parametrize("network", ["vgg11", "basicresnet14"])
+def test_maps_are_those_of_another_implementation(network):
+    """The package grad-cam, by others; its maps are resized to the image and brought to [0, 1] before and after."""
+    net, (images, labels) = randomised(network, num_classes=4), images_and_labels()
+    asked = [ClassifierOutputTarget(label) for label in labels.tolist()]
+    place = xgrad_cam.places(net, images)[-1]
+    layer = net.features[place - 1] if network == "vgg11" else [None, *net.blocks.values()][place - 1]
+    maps, gradients, _ = xgrad_cam.differentiate(net, place, images, labels)
+    ways = {XGradCAM: xgrad_cam.xgrad(maps, gradients), GradCAM: gradients.mean((2, 3))}
+    for theirs, weights in ways.items():
+        expected = theirs(model=net, target_layers=[layer])(input_tensor=images, targets=asked)
+        small = scaled(xgrad_cam.saliency(weights, maps))[:, None]
+        ours = scaled(functional.interpolate(small, images.shape[2:], mode="bilinear")[:, 0])
+        assert torch.allclose(ours, torch.tensor(expected), atol=1e-5)
+
+
+def scaled(maps):
+    """Every map from 0 to 1, as that package does it."""
+    maps = maps - maps.amin((1, 2), keepdim=True)
+    return maps / (1e-7 + maps.amax((1, 2), keepdim=True))
