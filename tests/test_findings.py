@@ -34,11 +34,11 @@ def test_every_figure_of_a_record_is_a_row(made):
     for ratio in (0.3, 0.5):
         found = work.record(f"pruned-{ratio}")["compression"]["found"]
         mine = rows[rows["ratio"] == ratio]
-        assert set(mine["item"]) == set(found)
+        assert set(mine["item"]) == {*found} - ({"sensitivity"} if ratio > 0.3 else set())
         rates = mine[mine["item"] == "rate"].set_index("layer")["value"]
         assert rates.to_dict() == found["rate"]
-        for layer, points in found["sensitivity"].items():
-            curve = mine[(mine["item"] == "sensitivity") & (mine["layer"] == layer)]
+        for layer, points in found["sensitivity"].items():  # which no ratio changes
+            curve = rows[(rows["item"] == "sensitivity") & (rows["layer"] == layer)]
             assert sorted(map(tuple, points)) == sorted(zip(curve["x"], curve["value"], strict=True))
     assert set(rows["stage"]) == {"pruned"}
     assert set(rows["method"]) == {"cc"}

@@ -8,7 +8,7 @@ columns are those of the ledger's key, then
     x       where a curve has it; empty where it is no point of a curve
     value   the figure
 
-Of studies whose methods find something (Study.finds). Not for what every network has: that is the ledger's.
+A point of a curve that is the same at several ratios stands at the lowest of them. Of studies whose methods find something (Study.finds). Not for what every network has: that is the ledger's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pandas as pd
 from slimming import records, tensorfile
 from slimming.errors import InputError
 from slimming.schema import KEY, SOURCES, at
+from slimming.stages.table import VARIANTS
 
 COLUMNS = [*KEY, "item", "layer", "x", "value"]
 
@@ -34,6 +35,8 @@ def write(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> None
     """
     rows = [row for path in sorted(map(str, paths)) for row in _rows(records.read(path), path)]
     frame = pd.DataFrame(rows, columns=COLUMNS).sort_values([*KEY, "item", "layer", "x"], kind="stable")
+    again = frame.duplicated([column for column in COLUMNS if column != "ratio"])
+    frame = frame[~(again & frame["x"].notna())]
     tensorfile.write_text(Path(output), frame.to_csv(index=False, lineterminator="\n"))
 
 
@@ -55,6 +58,8 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
 
 def _rows(record: Mapping, path: str) -> Iterator[dict]:
     key = {column: at(record, SOURCES[column]) for column in KEY}
+    if key["stage"] in VARIANTS:  # of the same plan
+        return
     for item, figures in (at(record, "compression.found") or {}).items():
         for layer, points in figures.items() if isinstance(figures, Mapping) else [("", figures)]:
             for x, value in points if isinstance(points, list) else [(None, points)]:

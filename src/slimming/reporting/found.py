@@ -53,7 +53,7 @@ def sensitivity(rows: pd.DataFrame) -> Figure:
     grid = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True, sharey=True)
     for place, (axis, (network, layer)) in enumerate(zip(grid.flat, places, strict=False)):
         mine = rows[(rows["network"] == network) & (rows["layer"] == layer)]
-        curve = mine[(mine["item"] == "sensitivity") & (mine["ratio"] == ratios[-1])].sort_values("x")
+        curve = mine[mine["item"] == "sensitivity"].drop_duplicates("x").sort_values("x")
         axis.plot(curve["x"], curve["value"], color=style.GREY, marker=".", ms=2, lw=0)
         p1, p2 = (mine.loc[mine["item"] == name, "value"].iloc[0] for name in ("p1", "p2"))
         c = np.linspace(0, 1, 100)
