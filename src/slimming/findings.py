@@ -8,7 +8,8 @@ columns are those of the ledger's key, then
     x       where a curve has it; empty where it is no point of a curve
     value   the figure
 
-A point of a curve that is the same at several ratios stands at the lowest of them. Of studies whose methods find something (Study.finds). Not for what every network has: that is the ledger's.
+A point of a curve that is the same at several ratios stands at the lowest of them. Of studies whose methods find
+something (Study.finds). Not for what every network has: that is the ledger's.
 """
 
 from __future__ import annotations

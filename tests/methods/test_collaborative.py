@@ -171,6 +171,15 @@ def test_gradients_are_the_mean_over_the_training_images():
         assert torch.allclose(gradient.float(), net.get_parameter(f"{path}.weight").grad, atol=1e-6)
 
 
+@pytest.mark.parametrize("network", SMALL)
+def test_the_first_convolution_stays_in_whatever_order_gradients_come(network):
+    net, budget = randomised(network, num_classes=4), Budget("macs", IMAGE)
+    gradients = collaborative._gradients(net, setting(DATA))
+    for order in (sorted(gradients), sorted(gradients, reverse=True)):
+        layers = collaborative._layers(net, {path: gradients[path] for path in order}, budget, (True, True))
+        assert [layer.path for layer in layers] == [*gradients][1:]
+
+
 def test_a_budget_that_no_rates_meet_is_refused_with_the_smallest_that_is_possible():
     net = randomised("vgg11", num_classes=4)
     with pytest.raises(InputError, match=r"^cc: no rates leave 0\.01 of the macs: at their limits, features") as caught:

@@ -116,7 +116,9 @@ def _layers(net: Network, gradients: dict[str, Tensor], budget: Budget, kinds: t
     readers = {site.consumer: site.norm for site in net.sites}
     macs = cost.layers(net, budget.image)
     found = []
-    for path, gradient in [*gradients.items()][1:]:
+    _, *paths = (path for path, _ in net.named_modules() if path in gradients)  # what is remembered has another order
+    for path in paths:
+        gradient = gradients[path]
         weight, site = net.get_parameter(f"{path}.weight"), readers.get(path)
         uses = macs[path] // weight.numel() if budget.of == "macs" else 1
         may = (kinds[0] and site is not None, kinds[1])
