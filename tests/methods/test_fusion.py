@@ -165,6 +165,18 @@ def test_a_plan_is_the_compact_network_and_says_how_sharp_its_codes_were(schedul
     assert math.isfinite(small(torch.rand(2, 3, 12, 12)).sum().item())
 
 
+@pytest.mark.parametrize("network", SMALL)
+def test_a_narrow_network_reads_as_many_channels_as_it_has(network):
+    net = randomised(network)
+    widths = fusion._widths(net, 0.5, Budget("macs", (3, 12, 12)))
+    made = fusion._narrow(net, widths)
+    for site in made.sites:
+        indices = getattr(made.get_submodule(site.select), "indices", None) if site.select else None
+        if indices is not None:
+            assert len(indices.unique()) == widths[site.norm]
+            assert (indices == indices.sort().values).all()
+
+
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(InputError, match="did you mean 'authors'"):
         methods.get("dcff", schedule="author")

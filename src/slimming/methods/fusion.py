@@ -67,7 +67,6 @@ class Fusion(Method):
     def plan(self, net: Network, ratio: float, setting: Setting) -> Plan:
         import torch
 
-        from slimming import networks
         from slimming.networks import forms
         from slimming.pruning import Plan
 
@@ -78,7 +77,7 @@ class Fusion(Method):
         fused = self.schedule != "narrow"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(setting.seed)
-            trained = _banked(net, widths) if fused else networks.from_spec(net.spec | {"channels": widths})
+            trained = (_banked if fused else _narrow)(net, widths)
         if fused:
             trained.register_buffer("own", torch.zeros(len(trained.spec["forms"]), setting.epochs))
         method = Fusing(authors=self.schedule == "authors", epochs=setting.epochs) if fused else Method()
@@ -150,7 +149,7 @@ def importance(logarithms: Tensor, authors: bool) -> Tensor:
     """
     if authors:
         p = logarithms.float().exp()
-        return (p[:, None] * (p[:, None] / (p + EPSILON)).log()).mean(2).sum(1)
+        return (p * p.log()).sum(1) - (p @ (p + EPSILON).log().T).mean(1)
     p = logarithms.exp()
     return (p * logarithms).sum(1) - (p @ logarithms.T).mean(1)
 
@@ -221,6 +220,21 @@ def _banked(net: Network, widths: Mapping[str, int]) -> Network:
         weight = weight if weight.dim() > 2 else weight[..., None, None]
         with torch.no_grad():
             bank.copy_(weight[: bank.shape[0], : bank.shape[1]])
+    return made
+
+
+def _narrow(net: Network, widths: Mapping[str, int]) -> Network:
+    """The fresh network of these widths; what is gathered for one reader alone is drawn at random."""
+    import torch
+
+    from slimming import networks
+
+    made = networks.from_spec(net.spec | {"channels": dict(widths)})
+    for site in net.sites:
+        full = net.get_submodule(site.norm).num_features
+        if site.select and widths[site.norm] < full:
+            drawn = torch.randperm(full)[: widths[site.norm]].sort().values
+            made.get_submodule(site.select).indices.copy_(drawn)
     return made
 
 
