@@ -75,11 +75,10 @@ def analyse(options: argparse.Namespace) -> None:
 
 
 def tabulate(options: argparse.Namespace) -> None:
-    from slimming import study
-    from slimming.analyses import tables
+    from slimming import analysed, study
 
     asked = study.load(options.study)
-    tables.write(_files(asked, options.analyses), asked.analyses, options.output)
+    analysed.write(_files(asked, options.analyses), asked.analyses, options.output)
 
 
 def draw(options: argparse.Namespace) -> None:

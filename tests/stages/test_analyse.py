@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from slimming import analyses, cli
-from slimming.analyses import tables
+from slimming import analysed, analyses, cli
 from slimming.errors import InputError
 from slimming.study import parse
 from tiny import STUDY, Work
@@ -36,7 +35,7 @@ def test_networks_are_analysed_tabulated_and_drawn(made):
     assert cli.main(["tabulate", study, "--analyses", str(folder), "--output", str(made.folder)]) == 0
     files = [made.folder / f"{analyses.get(name).table}.csv" for name in made.study.analyses]
     for path, name in zip(files, made.study.analyses, strict=True):
-        rows = tables.read(path)
+        rows = analysed.read(path)
         assert set(rows["stage"]) == {"trained", "pruned"}
         found = [
             json.loads((folder / made.run.slug / f"{stem}.json").read_text()) for stem in ("trained", "pruned-0.5")

@@ -6,6 +6,9 @@ if STUDY.analyses:
         draw,
 
     ANALYSES = f"{RESULTS}/analyses"
+    DRAWN = [
+        figure for name in STUDY.analyses for figure in analyses.get(name).figures
+    ]
     ANALYSED = [
         {"found": f"{ANALYSES}/{{run}}/{stem(*step)}.json"}
         for step in STUDY.steps()
@@ -64,7 +67,7 @@ if STUDY.analyses:
             runtime=60,
             gpu=0,
         params:
-            code=closure("analyses.tables"),
+            code=closure("analysed"),
             study=STUDY.settings(),
             folder=ANALYSES,
             directory=subpath(output[0], parent=True),
@@ -80,15 +83,17 @@ if STUDY.analyses:
             report(
                 expand(
                     f"{FIGURES}/{{name}}-{{dataset}}.svg",
-                    name=[
-                        name
-                        for analysis in STUDY.analyses
-                        for name in analyses.get(analysis).figures
-                    ],
+                    name=DRAWN,
                     dataset=STUDY.datasets,
                 ),
                 category="Figures",
                 caption="../report/figure.rst",
+            ),
+            expand(
+                f"{FIGURES}/{{name}}-{{dataset}}.{{format}}",
+                name=DRAWN,
+                dataset=STUDY.datasets,
+                format=["pdf", "png"],
             ),
         log:
             f"{LOGS}/draw.log",

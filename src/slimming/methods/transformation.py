@@ -1,4 +1,4 @@
-"""Neural architecture transformers NAT and NAT++ (Guo et al., NeurIPS 2019; arXiv 2102.10301): cheaper operations.
+"""Neural architecture transformers, NAT and NAT++ (Guo et al., NeurIPS 2019, and its sequel): cheaper operations.
 
 A network is a chain of operations, its convolutions but the first. Each may become another that costs no more, where
 shapes allow and the output still depends on the image (`transitions`):

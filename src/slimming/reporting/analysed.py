@@ -1,4 +1,4 @@
-"""Figures of analyses (slimming.analyses): one function a figure, of one data set's rows of a table."""
+"""Figures of analyses (slimming.analysed): one function a figure, of one data set's rows of a table."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from slimming import analyses
-from slimming.analyses import tables
+from slimming import analysed, analyses
 from slimming.reporting import style
 from slimming.reporting.figures import WIDTH, save
 from slimming.schema import KEY
@@ -27,7 +26,7 @@ DAMAGES = {"drop": ("of all images", "#0072b2"), "class_drop": ("of the worst cl
 def write(paths: Iterable[str | os.PathLike], directory: str | os.PathLike) -> None:
     """Draw the figures of the tables at `paths` for every data set, named <figure>-<data set>.<format>."""
     for path in paths:
-        table = tables.read(path)
+        table = analysed.read(path)
         names = next(some.figures for some in analyses.registry().values() if [*table] == [*KEY, *some.columns])
         for dataset, rows in table.groupby("dataset"):
             for name in names:
@@ -72,9 +71,9 @@ def attributes(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
     for axis, network in zip(axes, networks, strict=True):
         mine = rows[rows["network"] == network].groupby(["method", "seed"])
-        for shift, (damage, (words, colour)) in zip((-0.2, 0.2), DAMAGES.items(), strict=True):
+        for shift, (lost, (words, colour)) in zip((-0.2, 0.2), DAMAGES.items(), strict=True):
             for place, attribute in enumerate(ATTRIBUTES):
-                found = [run[[attribute, damage]].rank().corr().iloc[0, 1] for _, run in mine]
+                found = [run[[attribute, lost]].rank().corr().iloc[0, 1] for _, run in mine]
                 found = [value for value in found if np.isfinite(value)]
                 label = words if place == 0 else None
                 axis.bar(place + shift, np.mean(found) if found else 0, 0.36, color=colour, alpha=0.4, label=label)
@@ -115,10 +114,9 @@ def axioms(rows: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.2))
     axes = figure.subplots(1, 2, squeeze=False)[0]
     for axis, axiom in zip(axes, ("conservation", "sensitivity"), strict=True):
-        for network, colour in zip(networks, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=False):
+        for network in networks:
             mine = rows[rows["network"] == network]
-            x, y = mine[f"{axiom}_grad"], mine[f"{axiom}_xgrad"]
-            axis.plot(x, y, ".", color=colour, label=style.name(network))
+            axis.plot(mine[f"{axiom}_grad"], mine[f"{axiom}_xgrad"], ".", label=style.name(network))
         end = max(axis.get_xlim()[1], axis.get_ylim()[1])
         axis.plot([0, end], [0, end], color=style.GREY, lw=0.6)
         axis.set_xlabel(f"Grad-CAM's error of {axiom}")

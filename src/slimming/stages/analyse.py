@@ -28,8 +28,7 @@ def analyse(paths: Iterable[str | os.PathLike], prepared: str | os.PathLike, fol
         if dense is None:
             if header["stage"] != "trained":
                 raise InputError(f"{path}: {header['stage']}; give the trained network of its run before it")
-            first, dense, dataset = run, net.to("cpu"), start(run, prepared)
-            dense.to(dataset.test_labels.device)
+            first, dense, dataset = run, net, start(run, prepared)
         if run != first:
             raise InputError(f"{path}: of the run {run.slug}, others of {first.slug}; analyse each run on its own")
         net.to(dataset.test_labels.device)

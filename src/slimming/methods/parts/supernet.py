@@ -36,7 +36,7 @@ class Supernet(Network):
         made = {path: [self._layer(whole, path, form) for form in some] for path, some in options.items()}
         for path, layers in made.items():
             whole.set_submodule(path, Choice(layers))
-        self.net, self.sites = whole, ()
+        self.net = whole
 
     @staticmethod
     def _layer(whole: Network, path: str, form: dict | None) -> nn.Module:
@@ -69,12 +69,9 @@ class Judge:
         for module in self.net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.track_running_stats, module.running_mean, module.running_var = False, None, None
-        inside = torch.zeros(int(places.max()) + 1 if len(places) else 0, dtype=torch.bool)
-        inside[places] = True
         kept, begin = [], 0
         for batch, labels in images(BATCH):
-            mine = inside[begin : begin + len(labels)].to(labels.device)
-            mine = nn.functional.pad(mine, (0, len(labels) - len(mine)))
+            mine = torch.isin(torch.arange(begin, begin + len(labels)), places).to(labels.device)
             kept.append((batch[mine], labels[mine]))
             begin += len(labels)
         self.images, self.labels = (torch.cat(some) for some in zip(*kept, strict=True))
