@@ -44,6 +44,19 @@ def test_every_figure_of_a_record_is_a_row(made):
     assert set(rows["method"]) == {"cc"}
 
 
+def test_a_curve_stands_whole_at_every_ratio_that_changes_one_of_its_points(made, tmp_path):
+    work, _ = made
+    paths = [tmp_path / name for name in "abc"]
+    for path, ratio, last in zip(paths, (0.3, 0.5, 0.7), (0.9, 1.0, 0.9), strict=True):
+        record = work.record("pruned-0.3") | {"ratio": ratio}
+        record["compression"]["found"] = {"codes": {"a": [[0, 0.1], [1, last]], "b": [[0, 0.2]]}}
+        records.write(path, record)
+    findings.write(paths, tmp_path / "findings.csv")
+    rows = findings.read(tmp_path / "findings.csv")[["ratio", "layer", "x", "value"]]
+    whole = [(0.3, "a", 0, 0.1), (0.3, "a", 1, 0.9), (0.3, "b", 0, 0.2), (0.5, "a", 0, 0.1), (0.5, "a", 1, 1.0)]
+    assert list(rows.itertuples(index=False, name=None)) == whole
+
+
 def test_its_figure_is_drawn_alike_twice(made, tmp_path):
     _, table = made
     for folder in ("a", "b"):

@@ -8,7 +8,7 @@ columns are those of the ledger's key, then
     x       where a curve has it; empty where it is no point of a curve
     value   the figure
 
-A point of a curve that is the same at several ratios stands at the lowest of them. Of studies whose methods find
+A curve that is the same at several ratios stands at the lowest of them. Of studies whose methods find
 something (Study.finds). Not for what every network has: that is the ledger's.
 """
 
@@ -36,8 +36,7 @@ def write(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> None
     """
     rows = [row for path in sorted(map(str, paths)) for row in _rows(records.read(path), path)]
     frame = pd.DataFrame(rows, columns=COLUMNS).sort_values([*KEY, "item", "layer", "x"], kind="stable")
-    again = frame.duplicated([column for column in COLUMNS if column != "ratio"])
-    frame = frame[~(again & frame["x"].notna())]
+    frame = frame[~_again(frame)]
     tensorfile.write_text(Path(output), frame.to_csv(index=False, lineterminator="\n"))
 
 
@@ -55,6 +54,14 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
     if not frame["value"].map(math.isfinite).all():
         raise InputError(f"{path}: a value is no finite number; make it again")
     return frame
+
+
+def _again(frame: pd.DataFrame) -> pd.Series:
+    """Whether a row belongs to a curve that stands at a lower ratio already."""
+    curve = [*KEY, "item", "layer"]
+    points = frame.groupby(curve)[["x", "value"]].agg(tuple).reset_index()
+    again = points.drop(columns="ratio").duplicated()
+    return frame["x"].notna() & frame[curve].merge(points[curve].assign(again=again))["again"].set_axis(frame.index)
 
 
 def _rows(record: Mapping, path: str) -> Iterator[dict]:
