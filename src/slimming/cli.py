@@ -17,9 +17,22 @@ if TYPE_CHECKING:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    from slimming import data
+    import json
 
-    data.prepare(options.dataset, options.root, options.output, image_size=options.image_size)
+    from slimming import data, datasets
+
+    name = options.dataset
+    if name.startswith("{"):
+        settings = {key: value for key, value in json.loads(name).items() if key != "content"}
+        name = settings.pop("name")
+        datasets.add(name, settings)
+    data.prepare(name, options.root, options.output, image_size=options.image_size)
+
+
+def convert(options: argparse.Namespace) -> None:
+    from slimming import conversion
+
+    print(f"{conversion.convert(options.weights, options.output)} tensors")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -28,9 +41,21 @@ def train(options: argparse.Namespace) -> None:
 
     run = study.parse_run(options.run)
     if options.trained:
+        _allow([run.architecture["name"]])
         share(run, options.trained, options.checkpoints)
     else:
         train(run, options.data, options.checkpoints)
+
+
+def _allow(names: Sequence[str | None]) -> None:
+    """Let checkpoints of adopted networks be built by the functions `names`."""
+    from slimming import networks
+
+    for name in filter(None, names):
+        if networks.is_foreign(name):
+            from slimming.networks import adoption
+
+            adoption.allow(name)
 
 
 def prune(options: argparse.Namespace) -> None:
@@ -254,16 +279,25 @@ def parser() -> Parser:
         added.set_defaults(stage=run)
         return added
 
+    def foreign(added: Parser) -> None:
+        added.add_argument(
+            "--build", metavar="FUNCTION", help="package.module:function or file.py:function of an adopted network"
+        )
+
     def files(added: Parser) -> None:
         added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
         added.add_argument("--checkpoints", required=True, type=Path, metavar="DIR", help="where checkpoints go")
 
     added = stage(prepare, "fetch a data set and write it as one memory-mapped tensor file")
-    added.add_argument("dataset")
+    added.add_argument("dataset", help="its name; or images of your own as JSON: name, folder or npz, image_size")
     added.add_argument(
         "--root", type=Path, default=Path("data"), metavar="DIR", help="where the published files lie or go"
     )
     added.add_argument("--image-size", type=count, metavar="PIXELS", help="resize; default: as published")
+    added.add_argument("--output", type=Path, required=True, metavar="FILE")
+
+    added = stage(convert, "convert weights of your own from .pth to safetensors, running none of its code")
+    added.add_argument("weights", type=Path, metavar="FILE")
     added.add_argument("--output", type=Path, required=True, metavar="FILE")
 
     added = stage(train, "train one run from scratch")
@@ -281,11 +315,13 @@ def parser() -> Parser:
     added.add_argument("--compensate", action="store_true", help="and once more, with constants folded into biases")
     added.add_argument("--recalibrate", action="store_true", help="and once more, with new BatchNorm statistics")
     files(added)
+    foreign(added)
 
     added = stage(finetune, "train a pruned network again, without penalty")
     added.add_argument("checkpoint", type=Path)
     added.add_argument("--epochs", type=count, metavar="N", help="default: as many as the training had")
     files(added)
+    foreign(added)
 
     added = stage(scratch, "train a pruned network's shape from scratch, without penalty")
     added.add_argument("checkpoint", type=Path)
@@ -296,17 +332,20 @@ def parser() -> Parser:
         help="as many epochs as the training had, or as much compute, which allows more epochs",
     )
     files(added)
+    foreign(added)
 
     added = stage(measure, "measure stored networks of a run")
     added.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
     added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
     added.add_argument("--records", type=Path, metavar="DIR", help="where records go; default: print figures as JSON")
+    foreign(added)
 
     added = stage(analyse, "say what stored networks of a run do, beside how well")
     added.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="the trained network first")
     added.add_argument("--analyses", nargs="+", required=True, metavar="NAME", help="ablation, xgrad-cam, ...")
     added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
     added.add_argument("--output", required=True, type=Path, metavar="DIR", help="where what is found goes, as JSON")
+    foreign(added)
 
     added = stage(forgo, "do without what a failed job should have made, where the study allows it")
     added.add_argument("status", type=int, metavar="STATUS", help="with which the job ended")
@@ -423,6 +462,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     options = parser().parse_args(arguments)
     try:
+        _allow([getattr(options, "build", None)])
         status = options.stage(options) or 0
         sys.stdout.flush()
     except SlimmingError as error:

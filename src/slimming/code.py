@@ -10,10 +10,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from slimming import methods, networks
+from slimming import foreign, methods, networks
 from slimming.study import Run
 
 PACKAGE = Path(__file__).parent
@@ -23,7 +24,7 @@ NAME = PACKAGE.name
 CARRIERS = {
     *(
         f"{name}.py"
-        for name in ("__init__", "cli", "code", "costs", "errors", "origin", "records", "settings", "study")
+        for name in ("__init__", "cli", "code", "costs", "errors", "foreign", "origin", "records", "settings", "study")
     ),
     *(f"stages/{name}.py" for name in ("devices", "locks", "table")),
 }
@@ -33,9 +34,11 @@ CARRIERS = {
 def closure(*modules: str, templates: tuple[str, ...] = ()) -> list[str]:
     """The digests of the package files that `modules` ("stages.train") import, directly or not, in order.
 
-    `templates` are names of files in reporting/templates/, for modules that fill them in.
+    `templates` are names of files in reporting/templates/, for modules that fill them in. A module may also be the
+    absolute path of a file of somebody else's, which counts by itself.
     """
-    todo, found = [PACKAGE / name.replace(".", "/") for name in modules], set()
+    others = {Path(name) for name in modules if os.path.isabs(name)}
+    todo, found = [PACKAGE / name.replace(".", "/") for name in modules if not os.path.isabs(name)], others
     while todo:
         path = todo.pop()
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
@@ -50,9 +53,20 @@ def closure(*modules: str, templates: tuple[str, ...] = ()) -> list[str]:
 
 def kind(run: Run) -> list[str]:
     """The modules of a run's network and method, which a stage imports by name."""
-    family, _ = networks.parse(run.architecture["name"])
+    name = run.architecture["name"]
+    network = ["networks.adoption", str(foreign.locate(name))] if networks.is_foreign(name) else [_family(name)]
     modules = methods.get(**run.method).modules()
-    return [f"networks.{family}", *(module.removeprefix(f"{NAME}.") for module in modules)]
+    return [*network, *(module.removeprefix(f"{NAME}.") for module in modules)]
+
+
+def of_network(kind: Iterable[str]) -> list[str]:
+    """What in a run's kind is its network's."""
+    return [name for name in kind if name.startswith("networks.") or os.path.isabs(name)]
+
+
+def _family(name: str) -> str:
+    family, _ = networks.parse(name)
+    return f"networks.{family}"
 
 
 def paths(package: Path = PACKAGE) -> dict[str, str]:

@@ -18,6 +18,7 @@ from slimming.stages.table import UNTRAINED
 from slimming.study import Run, Study
 
 LONGEST = 24 * 60  # minutes that nearly every cluster grants; a longer training goes on in the next job
+RESNET50 = 25.6e6, 4.1e9  # parameters, and MACs of an image of 224 pixels
 SPEEDS = Path(__file__).with_name("speeds.csv")
 
 
@@ -33,9 +34,13 @@ class Speed(NamedTuple):
 def size(run: Run) -> tuple[float, float]:
     """Parameters, and MACs for one image, of the run's dense network.
 
-    Numbers of channels count squared: the width, and those that are options of the family.
+    Numbers of channels count squared: the width, and those that are options of the family. Of somebody else's network
+    nothing is known before it is built: it counts as a ResNet-50.
     """
     name = run.architecture["name"]
+    if networks.is_foreign(name):
+        pixels = run.image_size or datasets.get(run.dataset).image_size
+        return RESNET50[0], RESNET50[1] * (pixels / 224) ** 2
     family, depth = networks.parse(name)
     known = networks.families()[family]
     parameters, macs = known.sizes.get(depth) or (_through(known.sizes, depth) if known.sizes else _counted(name))
@@ -80,11 +85,12 @@ def images_per_second(run: Run, device: str, speeds: Iterable[Speed]) -> float |
     taken to be faster than the one measured, as its steps may be dominated by launching operations.
     """
     _, macs = size(run)
-    family, _ = networks.parse(run.architecture["name"])
+    name = run.architecture["name"]
+    family = None if networks.is_foreign(name) else networks.parse(name)[0]
 
     def distance(speed: Speed) -> tuple[bool, bool, float]:
-        architecture = speed.network == run.architecture["name"]
-        return not architecture, networks.parse(speed.network)[0] != family, abs(math.log(speed.macs / macs))
+        other = None if networks.is_foreign(speed.network) else networks.parse(speed.network)[0]
+        return speed.network != name, other is None or other != family, abs(math.log(speed.macs / macs))
 
     measured = [speed for speed in speeds if speed.device == device]
     if not measured:

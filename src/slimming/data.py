@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -56,6 +57,7 @@ def prepare(name: str, root: str | os.PathLike, output: str | os.PathLike, image
     fetch(source, root)
     size = image_size or source.image_size
     classes, (train_images, train_labels), (test_images, test_labels) = source.read(source, root)
+    mean, std = (source.mean, source.std) if source.mean else _moments(train_images)
     tensors = {
         "train_images": _resize(torch.as_tensor(train_images), size),
         "train_labels": torch.as_tensor(train_labels, dtype=torch.int64),
@@ -66,13 +68,24 @@ def prepare(name: str, root: str | os.PathLike, output: str | os.PathLike, image
         "name": name,
         "image_size": size,
         "classes": classes,
-        "mean": source.mean,
-        "std": source.std,
+        "mean": mean,
+        "std": std,
         "padding": round(source.padding * size / source.image_size),
         "flip": source.flip,
         "md5": {file.path: file.md5 for download in source.downloads for file in download.wanted},
     }
     tensorfile.write(output, tensors, header)
+
+
+def _moments(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of every channel of uint8 images (N, C, H, W), as fractions of 255."""
+    counts = [np.bincount(images[:, channel].ravel(), minlength=256) for channel in range(images.shape[1])]
+    values = np.arange(256) / 255
+    means = [float(np.average(values, weights=count)) for count in counts]
+    variances = [
+        float(np.average((values - mean) ** 2, weights=count)) for mean, count in zip(means, counts, strict=True)
+    ]
+    return [round(mean, 6) for mean in means], [round(max(value, 1e-6) ** 0.5, 6) for value in variances]
 
 
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Dataset:

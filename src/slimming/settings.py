@@ -44,15 +44,46 @@ class Schedule(Model):
 
 class Dataset(Model):
     image_size: int | None = Field(None, ge=8, description="resize to this many pixels; default: as published")
+    folder: str | None = Field(None, description="images of your own: a folder with a folder a class, or train/, test/")
+    npz: str | None = Field(None, description="images of your own: arrays x_train, y_train, x_test, y_test")
+    test: Fraction | None = Field(None, description="share set aside where your images are in one part; default: 0.2")
+    flip: bool | None = Field(None, description="whether your images may be mirrored in training; default: yes")
+    padding: int | None = Field(None, ge=0, description="pixels before your images are cropped; default: size / 8")
     schedule: dict[str, Any] = Field({}, description="differs from the study's schedule in these keys")
+
+    def own(self) -> dict[str, Any] | None:
+        """What datasets.own needs of images of somebody's own; None for a published data set."""
+        settings = self.model_dump(exclude={"schedule"}, exclude_none=True)
+        if not settings.keys() & {"folder", "npz"}:
+            if rest := settings.keys() & {"test", "flip", "padding"}:
+                raise InputError(f"{min(rest)} is for images of your own: name their folder or npz")
+            return None
+        if {"folder", "npz"} <= settings.keys():
+            raise InputError("folder and npz are two data sets; name one")
+        return settings
 
 
 class Network(Model):
-    """What it says besides are options of the architecture's family: `growth` of DenseNet, say."""
+    """What it says besides are options of the architecture's family: `growth` of DenseNet, say.
+
+    Or they are arguments of the function that builds somebody else's network (networks.adoption).
+    """
 
     model_config = ConfigDict(extra="allow")
 
-    build: str | None = Field(None, description="architecture, where the entry's name is not one")
+    build: str | None = Field(
+        None,
+        description="architecture, where the entry's name is not one; or a function that builds a network of your own, "
+        "package.module:function or file.py:function",
+    )
+    state_dict: str | None = Field(
+        None, description="weights of a network of your own to start from, a safetensors file"
+    )
+    selection: Literal["own", "coupled"] = Field(
+        "own",
+        exclude_if=lambda selection: selection == "own",
+        description="of a network of your own: whether BatchNorms that are added lose the same channels",
+    )
     width: float = Field(1.0, gt=0, description="multiplies every channel count")
     schedule: dict[str, Any] = Field({}, description="differs from the study's schedule in these keys")
 

@@ -45,6 +45,9 @@ class Run(Machine):
 
     study: Name
     dataset: str
+    source: dict[str, Any] | None = Field(
+        None, exclude_if=lambda source: source is None, description="images of your own (datasets.own)"
+    )
     image_size: int | None = None
     network: Name
     architecture: dict[str, Any]
@@ -55,7 +58,10 @@ class Run(Machine):
 
     @model_validator(mode="after")
     def _known(self) -> Run:
-        _refuse(datasets.registry(), "data set", self.dataset)
+        if self.source:
+            datasets.add(self.dataset, self.source)
+        else:
+            _refuse(datasets.registry(), "data set", self.dataset)
         options = {key: value for key, value in self.architecture.items() if key not in ("name", "width")}
         networks.check(self.architecture.get("name", ""), options)
         _get_method(self.method)
@@ -230,11 +236,7 @@ class Study(Machine):
 
     def _run(self, dataset: str, network: str, method: Mapping, listed: Mapping[str, list], seed: int) -> Run:
         settings = self.networks[network]
-        options = settings.model_extra or {}
-        architecture = {"name": settings.build or network, "width": settings.width, **options}
-        family, _ = networks.parse(architecture["name"])
-        for key in options:
-            _refuse([*Network.model_fields, *networks.families()[family].options], f"key of networks.{network}", key)
+        architecture = _architecture(network, settings)
         given = {key: value for key, value in method.items() if key not in OWN}
         if methods.takes(_name(given), "lam"):
             given = {"lam": self.lam} | given
@@ -253,6 +255,7 @@ class Study(Machine):
         return Run(
             study=self.name,
             dataset=dataset,
+            source=self.datasets[dataset].own(),
             image_size=self.datasets[dataset].image_size,
             network=network,
             architecture=architecture,
@@ -279,6 +282,21 @@ def parse(content: Any, origin: str) -> Study:
 def parse_run(text: str) -> Run:
     """The run that one line of JSON (Run.settings) describes."""
     return validated(Run, _json(text, "run"), "run")
+
+
+def _architecture(network: str, settings: Network) -> dict[str, Any]:
+    """What builds a network of a study. InputError for a key that it has no use for."""
+    name, options = settings.build or network, settings.model_extra or {}
+    if networks.is_foreign(name):
+        if settings.width != 1:
+            raise InputError(f"networks.{network}: width is of this project's own networks; {name} has its arguments")
+        said = {"selection": settings.selection, "state_dict": settings.state_dict, "arguments": options}
+        return {"name": name, **{key: value for key, value in said.items() if value}}
+    known = [key for key in Network.model_fields if key not in ("state_dict", "selection")]
+    family, _ = networks.parse(name)
+    for key in settings.model_fields_set | options.keys():
+        _refuse([*known, *networks.families()[family].options], f"key of networks.{network}", key)
+    return {"name": name, "width": settings.width, **options}
 
 
 def _json(text: str, what: str) -> Any:

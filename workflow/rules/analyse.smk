@@ -33,14 +33,11 @@ if STUDY.analyses:
             runtime=lambda wildcards, attempt: 120 * attempt,
             gpu=GPU,
         params:
+            **building(),
             code=lambda wildcards: closure(
                 "stages.analyse",
                 *(f"analyses.{name.replace('-', '_')}" for name in STUDY.analyses),
-                *(
-                    name
-                    for name in KINDS[wildcards.run]
-                    if name.startswith("networks.")
-                ),
+                *of_network(KINDS[wildcards.run]),
             ),
             names=STUDY.analyses,
             folder=subpath(output[0], parent=True),
@@ -48,7 +45,7 @@ if STUDY.analyses:
             "analyse {wildcards.run}"
         shell:
             "slimming analyse {input.checkpoints} --analyses {params.names}"
-            " --data {input.data} --output {params.folder} > {log} 2>&1"
+            f"{BUILD} --data {{input.data}} --output {{params.folder}} > {{log}} 2>&1"
 
     rule tabulate:
         input:

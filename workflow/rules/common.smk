@@ -14,12 +14,13 @@ from slimming import (
     costs,
     datasets,
     ledger as ledgers,
+    networks,
     study as studies,
     tensorfile,
     warm,
     yamlfile,
 )
-from slimming.code import closure, kind
+from slimming.code import closure, kind, of_network
 from slimming.errors import InputError, unknown
 from slimming.schema import COMPANIONS, TABLES as LEDGER_TABLES
 from slimming.stages.table import STAGES, made_by, stem
@@ -57,6 +58,8 @@ CHECKPOINTS = f"{RESULTS}/checkpoints"
 RECORDS = f"{RESULTS}/records"
 LOGS = f"logs/{STUDY.name}"
 FIGURES = f"figures/{STUDY.name}"
+ADOPTED = any(networks.is_foreign(run.architecture["name"]) for run in RUNS.values())
+BUILD = " {params.build:q}" if ADOPTED else ""
 GPU = int(STUDY.device == "cuda")  # of a job that computes with a network
 LATEXMK = shutil.which("latexmk")
 
@@ -125,6 +128,28 @@ def shared(what):
         for run in [SHARED.get(wildcards.run)]
         if run
     ]
+
+
+def building():
+    """For a rule's `params`, where a network is somebody else's: the function that may build it, by name."""
+    name = lambda wildcards: RUNS[wildcards.run].architecture["name"]
+    said = lambda wildcards: (
+        ["--build", name(wildcards)] if networks.is_foreign(name(wildcards)) else []
+    )
+    return {"build": said} if ADOPTED else {}
+
+
+def weights():
+    """The inputs of a training that starts from somebody else's weights."""
+    return (
+        {
+            "weights": lambda wildcards: RUNS[wildcards.run].architecture.get(
+                "state_dict", []
+            )
+        }
+        if ADOPTED
+        else {}
+    )
 
 
 def forgoing(command):

@@ -24,10 +24,11 @@ rule prepare:
         code=lambda wildcards: closure(
             "data", datasets.module(SIZES[wildcards.data].dataset)
         ),
-        dataset=lambda wildcards: SIZES[wildcards.data].dataset,
+        dataset=lambda wildcards: datasets.said(SIZES[wildcards.data].dataset),
         size=lambda wildcards: (
             f"--image-size {size}"
             if (size := SIZES[wildcards.data].image_size)
+            and not SIZES[wildcards.data].source
             else ""
         ),
     message:

@@ -18,15 +18,17 @@ rule measure:
         runtime=lambda wildcards, attempt: 60 * attempt,
         gpu=GPU,
     params:
+        **building(),
         code=lambda wildcards: closure(
             "stages.measure",
-            *(name for name in KINDS[wildcards.run] if name.startswith("networks.")),
+            *of_network(KINDS[wildcards.run]),
         ),
         folder=subpath(output[0], parent=True),
     message:
         "measure {wildcards.run}"
     shell:
-        "slimming measure {input.checkpoints} --data {input.data} --records {params.folder} > {log} 2>&1"
+        "slimming measure {input.checkpoints} --data {input.data} --records {params.folder}"
+        f"{BUILD} > {{log}} 2>&1"
 
 
 rule records:

@@ -23,6 +23,7 @@ rule prune:
         ),
         gpu=GPU,
     params:
+        **building(),
         code=code("prune"),
         ratios=[f"{ratio:g}" for ratio in STUDY.ratios],
         options=[
@@ -41,7 +42,7 @@ rule prune:
     shell:
         forgoing(
             "slimming prune {input.checkpoint} --ratios {params.ratios} {params.options}"
-            " --data {input.data} --checkpoints {params.folder} > {log} 2>&1"
+            f"{BUILD} --data {{input.data}} --checkpoints {{params.folder}} > {{log}} 2>&1"
         )
 
 
@@ -64,6 +65,7 @@ rule finetune:
         runtime=training_minutes(STUDY.finetune.epochs),
         gpu=GPU,
     params:
+        **building(),
         code=code("finetune"),
         epochs=f"--epochs {STUDY.finetune.epochs}" if STUDY.finetune.epochs else "",
         folder=subpath(output[0], parent=True),
@@ -71,7 +73,7 @@ rule finetune:
         "finetune {wildcards.run} at ratio {wildcards.ratio}"
     shell:
         forgoing(
-            "slimming finetune {input.checkpoint} {params.epochs} --data {input.data}"
+            f"slimming finetune {{input.checkpoint}} {{params.epochs}}{BUILD} --data {{input.data}}"
             " --checkpoints {params.folder} 2> {log}"
         )
 
@@ -97,6 +99,7 @@ rule scratch:
         runtime=training_minutes(),
         gpu=GPU,
     params:
+        **building(),
         code=code("scratch"),
         options=lambda wildcards: STAGES[wildcards.stage].options,
         folder=subpath(output[0], parent=True),
@@ -104,6 +107,6 @@ rule scratch:
         "{wildcards.stage} {wildcards.run} at ratio {wildcards.ratio}"
     shell:
         forgoing(
-            "slimming scratch {input.checkpoint} {params.options}"
+            f"slimming scratch {{input.checkpoint}} {{params.options}}{BUILD}"
             " --data {input.data} --checkpoints {params.folder} 2> {log}"
         )

@@ -2,6 +2,7 @@
 # the same network, the job takes that.
 rule train:
     input:
+        **weights(),
         data=lambda wildcards: prepared(RUNS[wildcards.run]),
         trained=shared("checkpoint"),
         draft=shared("draft"),

@@ -40,7 +40,10 @@ class Download:
 
 @dataclass(frozen=True)
 class Source:
-    """What a data set is. `mean` and `std` are per channel, as fractions of the largest pixel value."""
+    """What a data set is. `mean` and `std` are per channel, as fractions of the largest pixel value.
+
+    Where they are empty, those of the training images count.
+    """
 
     name: str
     images: tuple[int, int]  # for training, and for testing
@@ -52,6 +55,7 @@ class Source:
     padding: int  # pixels on each side before a random crop
     flip: bool  # whether a mirror image keeps its class
     downloads: tuple[Download, ...] = ()
+    place: str = ""  # of a data set of somebody's own (datasets.own): its settings, JSON
     # Of the files under a folder; of what is not published in two parts, it makes them (see `split`).
     read: Callable[[Source, str | os.PathLike], Content] | None = field(default=None, repr=False, compare=False)
 

@@ -72,11 +72,15 @@ def layers(net: nn.Module, image: tuple[int, int, int]) -> dict[str, int]:
 def readers(net: Network) -> dict[str, dict]:
     """{site: how the layer that reads it is written}: form and ranks (None if plain), kernels, and those not zero.
 
-    A kernel is what the layer's dense weight has for one input and one output. A branch that is gone has no site.
+    A kernel is what the layer's dense weight has for one input and one output. A branch that is gone has no site; of
+    several layers the first counts, and where none is known there are no kernels.
     """
     found = {}
     for site in net.sites:
-        layer = net.get_submodule(site.consumer)
+        layer = net.get_submodule(site.columns[0].path) if site.columns else None
+        if layer is None:
+            found[site.norm] = {"form": None, "rank": None, "kernels": 0, "kernels_nonzero": 0}
+            continue
         form = layer.name if isinstance(layer, Form) else None
         kernels = layer.dense() if form else layer.weight
         alive = kernels.flatten(2).ne(0).any(2) if kernels.dim() > 2 else kernels.ne(0)

@@ -68,8 +68,9 @@ class Proximal(Penalised):
             return super().plan(net, ratio, setting)
         from slimming import pruning
 
-        scores = self.scores(net)
-        return pruning.plan(scores, ratio, removals=sum(int((score == 0).sum()) for score in scores.values()))
+        scores = pruning.merged(net, self.scores(net))
+        zeros = sum(int((score == 0).sum()) for score in scores.values())
+        return pruning.expanded(net, pruning.plan(scores, ratio, removals=zeros))
 
 
 def _make(kind: type[Penalised], name: str, *, lam: float = 1e-4, **parameters: float) -> Penalised:

@@ -1,6 +1,7 @@
 """The networks that are pruned. A family is one module here, found by itself; torch loads when a network is built.
 
 net = build("vgg19", num_classes=10, width=1.0, in_channels=3)
+adopt(model, torch.zeros(2, 3, 32, 32))    # somebody's own classifier (networks.adoption)
 prunable(net)        # {site: BatchNorm2d}, in the order of the forward pass
 from_spec(net.spec)  # the same architecture with fresh weights, pruned or not
 """
@@ -11,15 +12,17 @@ import ast
 import functools
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slimming.errors import InputError, unknown
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from slimming.networks.adopted import Adopted
     from slimming.networks.base import Network
 
 NAMED = ("vgg19", "densenet40", "resnet164")  # examples for who mistypes a name
@@ -76,11 +79,20 @@ def parse(name: str) -> tuple[str, int]:
     return family, depth
 
 
-def check(name: str, options: Mapping[str, int | str]) -> None:
+def is_foreign(name: str) -> bool:
+    """Whether a network's name is that of a function of somebody else's: "package.models:resnet18", "nets.py:small"."""
+    return ":" in str(name)
+
+
+def check(name: str, options: Mapping[str, Any]) -> None:
     """InputError for a network that there is not, an option that it does not take, and a value that the option has not.
 
-    True is no number of channels.
+    True is no number of channels. Of somebody else's network nothing is known before it is built.
     """
+    if is_foreign(name):
+        if not re.fullmatch(r"([\w.]+|[^:]+\.py):[A-Za-z_]\w*", name):
+            raise InputError(f"network {name!r} is no function: write package.module:function, or file.py:function")
+        return
     family, _ = parse(name)
     known = families()[family].options
     for option, value in options.items():
@@ -104,12 +116,22 @@ def build(name: str, num_classes: int = 10, width: float = 1.0, in_channels: int
     return from_spec(spec | {"options": options, "channels": {}})
 
 
-def from_spec(spec: Mapping) -> Network:
+def made(architecture: Mapping[str, Any], classes: int, image: tuple[int, int, int]) -> Network:
+    """The dense network of a run, for so many classes and images (C, H, W)."""
+    if is_foreign(architecture["name"]):
+        return _adoption().build(classes=classes, image=image, **architecture)
+    return build(num_classes=classes, in_channels=image[0], **architecture)
+
+
+def from_spec(spec: Mapping, factory: Callable[..., nn.Module] | None = None) -> Network:
     """The network that `spec` (JSON-able, `Network.spec`) describes, freshly initialised.
 
     `spec["channels"]` gives the channels of the sites that do not have their full count, `spec["biases"]` (absent for
-    none) the convolutions that have a bias, `spec["forms"]` (absent for none) those that have another form.
+    none) the convolutions that have a bias, `spec["forms"]` (absent for none) those that have another form. `factory`
+    builds an adopted network that this process has not adopted itself.
     """
+    if "adopted" in spec:
+        return _adoption().from_spec(spec, factory)
     check(spec["name"], spec["options"])
     family, depth = parse(spec["name"])
     module = importlib.import_module(f"slimming.networks.{family}")
@@ -122,6 +144,16 @@ def from_spec(spec: Mapping) -> Network:
 
         forms.prepare(net, spec["forms"])
     return net
+
+
+def adopt(model: nn.Module, example: Tensor, **options: Any) -> Adopted:
+    """Somebody's own classifier as a network: networks.adoption.adopt, which has the `options`."""
+    return _adoption().adopt(model, example, **options)
+
+
+def _adoption() -> ModuleType:
+    """By name, as families are: no other network's numbers depend on it."""
+    return importlib.import_module("slimming.networks.adoption")
 
 
 def whole(spec: Mapping) -> dict:

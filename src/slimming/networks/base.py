@@ -9,11 +9,21 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from slimming.errors import InputError
 from slimming.networks.kernels import Conv2d
+
+
+class Reader(NamedTuple):
+    """A layer that reads channels: channel c is its input columns offset + repeat c to offset + repeat (c + 1) - 1."""
+
+    path: str
+    offset: int = 0
+    repeat: int = 1
 
 
 @dataclass(frozen=True)
@@ -22,13 +32,43 @@ class Site:
 
     Either a `producer` convolution alone feeds the BatchNorm and loses its outputs, or the BatchNorm reads a
     tensor that others read too and a `select` gathers the kept channels for this consumer alone.
+
+    The networks here have one `consumer` for every site. A network of somebody else's may have `readers` in its
+    place, or none and a `spread`, which puts zeros where the removed channels were; more layers whose outputs go
+    (`tied`: depthwise convolutions, BatchNorms before them, gates); and a `gather` at the BatchNorm itself. Sites with
+    one `leader` (a BatchNorm, the first of them) are added to one another, and keep the same channels.
     """
 
     norm: str
-    consumer: str
+    reader: str | None = None  # the consumer, where there is one
     producer: str | None = None
     select: str | None = None
     droppable: bool = False  # a branch around this site may be dropped when no channel is left
+    readers: tuple[Reader, ...] = ()
+    tied: tuple[str, ...] = ()
+    gather: bool = False
+    spread: bool = False
+    leader: str | None = None
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The layers that lose an output for every channel that goes."""
+        return (self.producer, *self.tied) if self.producer else self.tied
+
+    @property
+    def columns(self) -> tuple[Reader, ...]:
+        """The layers that lose inputs."""
+        return (Reader(self.reader),) if self.reader else self.readers
+
+    @property
+    def consumer(self) -> str:
+        """The one layer that reads these channels and nothing else. InputError if there is none."""
+        if self.reader is None:
+            raise InputError(
+                f"no layer reads {self.norm} and nothing else, which what was asked for needs; choose a method that "
+                "scores channels (a penalty, random, vcp), or one of this project's own networks"
+            )
+        return self.reader
 
 
 class Network(nn.Module, ABC):
@@ -41,6 +81,7 @@ class Network(nn.Module, ABC):
     sites: tuple[Site, ...]
     spec: dict
     learned: dict[str, Tensor]
+    activation: Callable[[Tensor], Tensor] | None = staticmethod(torch.relu)  # behind every BatchNorm; None: not known
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +100,13 @@ class Network(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits, float32."""
         return self.classifier(self.feature_maps(x).mean((2, 3), dtype=torch.float32))
+
+    def groups(self) -> dict[str, list[str]]:
+        """{BatchNorm: those that keep the same channels as it does, itself among them}, of the first of each."""
+        groups: dict[str, list[str]] = {}
+        for site in self.sites:
+            groups.setdefault(site.leader or site.norm, []).append(site.norm)
+        return groups
 
     def add_biases(self, paths: Iterable[str]) -> None:
         """Give the convolutions at `paths` a bias of zeros; linear layers have one."""

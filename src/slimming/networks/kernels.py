@@ -24,7 +24,8 @@ class Conv2d(nn.Conv2d):
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x = x.to(weight.dtype)
         bias = None if bias is None else bias.to(weight.dtype)
-        plain_3x3 = self.kernel_size == (3, 3) and self.stride == (1, 1) and bias is None
+        shape = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        plain_3x3 = shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and bias is None
         if self.training and _tricky(x) and plain_3x3 and _product_pays(x, weight):
             return _Convolution.apply(x, weight)
         return super()._conv_forward(x, weight, bias)

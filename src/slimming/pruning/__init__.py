@@ -8,7 +8,8 @@ would with the pruned channels' scale and shift at zero.
 """
 
 from slimming.pruning.budget import Budget, ranked, removals
+from slimming.pruning.groups import expanded, merged
 from slimming.pruning.ranking import Plan, plan
 from slimming.pruning.surgery import apply, masked
 
-__all__ = ["Budget", "Plan", "apply", "masked", "plan", "ranked", "removals"]
+__all__ = ["Budget", "Plan", "apply", "expanded", "masked", "merged", "plan", "ranked", "removals"]

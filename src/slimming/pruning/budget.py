@@ -15,7 +15,8 @@ from torch import Tensor
 from slimming.errors import InputError, unknown
 from slimming.measuring import cost
 from slimming.networks.base import Network
-from slimming.pruning.cuts import cuts
+from slimming.networks.cuts import cuts
+from slimming.pruning import groups
 from slimming.pruning.ranking import Plan, check, plan
 
 COUNTS = ("channels", "parameters", "macs")
@@ -40,11 +41,11 @@ def ranked(net: Network, scores: Mapping[str, Tensor], ratio: float, budget: Bud
     Raises InputError as `removals` and `plan` do.
     """
     count = removals(net, scores, ratio, budget)
-    return plan(scores, ratio, removals=count, round_to=budget.round_to)
+    return groups.expanded(net, plan(groups.merged(net, scores), ratio, removals=count, round_to=budget.round_to))
 
 
 def removals(net: Network, scores: Mapping[str, Tensor], ratio: float, budget: Budget) -> int:
-    """The number of channels whose removal takes the share `ratio` of what is counted.
+    """The number of channels whose removal takes the share `ratio` of what is counted, a group's channel counted once.
 
     Of channels, at widths that need not be multiples, round(ratio * channels); otherwise the smallest number that takes
     no less than asked. Where none takes so much, because every site keeps a channel, all channels. InputError for a
@@ -53,6 +54,7 @@ def removals(net: Network, scores: Mapping[str, Tensor], ratio: float, budget: B
     check(ratio)
     if budget.of not in COUNTS:
         raise unknown("count of a budget", budget.of, COUNTS)
+    scores = groups.merged(net, scores)
     channels = sum(map(len, scores.values()))
     if budget.of == "channels" and budget.round_to == 1:
         return round(ratio * channels)
@@ -62,10 +64,14 @@ def removals(net: Network, scores: Mapping[str, Tensor], ratio: float, budget: B
         left = _channels
     else:
         left = _rebuilt(net, budget) if net.spec.get("forms") else _Left(net, budget)
-    whole = left({site: range(len(score)) for site, score in scores.items()})
+
+    def left_without(count: int) -> int:
+        return left(groups.expanded(net, plan(scores, 0, removals=count, round_to=budget.round_to)))
+
+    whole = left_without(0)
 
     def enough(count: int) -> bool:
-        return left(plan(scores, 0, removals=count, round_to=budget.round_to)) <= (1 - ratio) * whole
+        return left_without(count) <= (1 - ratio) * whole
 
     return bisect.bisect_left(range(channels), True, key=enough)
 

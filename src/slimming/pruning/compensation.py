@@ -8,25 +8,43 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from slimming.errors import InputError
 from slimming.networks.base import Network
-from slimming.pruning.cuts import gone_from
+from slimming.networks.cuts import gone_from
 
 
 def biases(net: Network, kept: Mapping[str, Tensor], image: tuple[int, int, int]) -> dict[str, Tensor]:
-    """{consumer: its bias, (outputs,)} with the constants ReLU(shift) of the channels that go, where any goes."""
-    seen = {}
-    copied = copy.deepcopy(net).eval()
-    for site in copied.sites:
-        copied.get_submodule(site.consumer).register_forward_hook(
-            lambda _, inputs, __, name=site.consumer: seen.update({name: inputs[0].shape})
-        )
-    copied(next(net.parameters()).new_zeros(1, *image))
-    made = {}
+    """{reader: its bias, (outputs,)} with the constants of the channels that go, where any goes.
+
+    A channel is constant when its scale is zero: what its reader then reads, after the activation, is its constant.
+    Where the activation is not known, it is seen in a forward pass, rounded as that rounds.
+    InputError for a channel whose readers are not known.
+    """
+    copied, seen = copy.deepcopy(net).eval(), {}
+    gone = {site.norm: gone_from(net.get_submodule(site.norm), kept[site.norm]) for site in net.sites}
     for site in net.sites:
-        norm, consumer = net.get_submodule(site.norm), copied.get_submodule(site.consumer)
-        gone = gone_from(norm, kept[site.norm])
-        if gone.any():
-            constants = torch.where(gone, torch.relu(norm.bias), 0).view(1, -1, *[1] * (len(seen[site.consumer]) - 2))
-            outputs = consumer(constants.expand(seen[site.consumer]))
-            made[site.consumer] = outputs.transpose(0, 1).flatten(1).mean(1)
+        if gone[site.norm].any() and not site.columns:
+            raise InputError(f"the readers of {site.norm} are not known, so that its constants cannot be theirs")
+        copied.get_submodule(site.norm).weight.data[gone[site.norm]] = 0
+        for reader in site.columns:
+            copied.get_submodule(reader.path).register_forward_hook(
+                lambda _, inputs, __, name=reader.path: seen.update({name: inputs[0]})
+            )
+    copied(next(net.parameters()).new_zeros(1, *image))
+    constants: dict[str, Tensor] = {}
+    for site in net.sites:
+        channels = gone[site.norm].nonzero()
+        for reader in site.columns if len(channels) else ():
+            inputs = seen[reader.path]
+            columns = (reader.offset + channels * reader.repeat + torch.arange(reader.repeat)).flatten()
+            read = constants.setdefault(reader.path, inputs.new_zeros(inputs.shape[1]))
+            if net.activation:
+                read[columns] = net.activation(net.get_submodule(site.norm).bias)[channels.flatten()]
+            else:
+                read[columns] = inputs[0].flatten(1)[columns, 0] if inputs.dim() > 2 else inputs[0][columns]
+    made = {}
+    for path, read in constants.items():
+        shape = seen[path].shape
+        outputs = copied.get_submodule(path)(read.view(1, -1, *[1] * (len(shape) - 2)).expand(shape))
+        made[path] = outputs.transpose(0, 1).flatten(1).mean(1)
     return made

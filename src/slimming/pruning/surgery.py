@@ -12,8 +12,8 @@ from slimming import networks
 from slimming.errors import InputError, unknown
 from slimming.networks import forms as written
 from slimming.networks.base import Network
+from slimming.networks.cuts import cuts, gone_from
 from slimming.pruning import compensation
-from slimming.pruning.cuts import cuts, gone_from
 
 
 @torch.no_grad()
@@ -53,7 +53,14 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: tuple[int, int, 
         if len(index) == 0 and (compensate or net.spec.get("biases")):
             raise InputError(f"{name} would keep no channel, which a compensated network needs; keep min_channels=1")
     kept = {name: plan.get(name, torch.arange(size)) for name, size in sizes.items()}
-    device = next(net.parameters()).device
+    for leader, members in net.groups().items():
+        for name in members:
+            if not torch.equal(kept[name], kept[leader]):
+                raise InputError(
+                    f"{name} and {leader} are added, and must keep the same channels; see pruning.expanded"
+                )
+    first = next(net.parameters())
+    device = first.device
     kept = {name: index.to(device) for name, index in kept.items()}
 
     channels = net.spec["channels"] | {name: len(index) for name, index in kept.items()}
@@ -63,7 +70,7 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: tuple[int, int, 
         biases = compensation.biases(net, kept, compensate)
         source |= {f"{consumer}.bias": bias for consumer, bias in biases.items()}
         spec["biases"] = sorted({*biases, *net.spec.get("biases", ())})
-    small = networks.from_spec(spec).to(device)
+    small = networks.from_spec(spec).to(device, first.dtype)
     rows, columns = cuts(net, kept)
     for name, site in sites.items():
         if site.select:

@@ -17,8 +17,9 @@ def train(run: Run, prepared: str | os.PathLike, folder: Path) -> None:
     dataset = start(run, prepared)
     method = methods.get(**run.method).training()
     with seeded(run):
-        channels = dataset.train_images.shape[1]
-        net = method.network(networks.build(num_classes=len(dataset.classes), in_channels=channels, **run.architecture))
+        net = method.network(
+            networks.made(run.architecture, len(dataset.classes), tuple(dataset.train_images.shape[1:]))
+        )
     gammas = [norm.weight for norm in networks.prunable(net).values()]
     warnings = method.cautions(gammas[0][0].item())
     for warning in warnings:

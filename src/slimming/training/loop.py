@@ -111,7 +111,9 @@ def train(
             batches = data.batches(dataset, schedule.batch_size, seed, first_epoch + state.epoch, first=state.step)
             for batch, labels in batches:
                 step.number, step.images, step.labels = state.epoch * steps + state.step, batch, labels
-                step.generator.manual_seed(data.stream_seed("method", seed, first_epoch + state.epoch, state.step))
+                place = seed, first_epoch + state.epoch, state.step
+                step.generator.manual_seed(data.stream_seed("method", *place))
+                torch.manual_seed(data.stream_seed("network", *place))  # of adopted networks: dropout draws from it
                 method.before_step(step)
                 differentiate(batch, labels)
                 method.add_gradient(step)

@@ -12,12 +12,19 @@ from slimming.networks.base import Network
 
 def cuts(net: Network, kept: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Indices kept in the first dimension of a module's tensors and in the second of its weight, by module."""
-    rows, columns = {}, {}
+    rows, gone = {}, {}
     for site in net.sites:
         index = kept[site.norm]
-        rows[site.norm] = columns[site.consumer] = index
-        if site.producer:
-            rows[site.producer] = index
+        rows |= dict.fromkeys((site.norm, *site.rows), index)
+        removed = gone_from(net.get_submodule(site.norm), index).nonzero()
+        for reader in site.columns:
+            places = reader.offset + removed * reader.repeat + torch.arange(reader.repeat, device=index.device)
+            gone.setdefault(reader.path, []).append(places.flatten())
+    columns = {}
+    for path, places in gone.items():
+        stays = torch.ones(net.get_submodule(path).weight.shape[1], dtype=torch.bool, device=places[0].device)
+        stays[torch.cat(places)] = False
+        columns[path] = stays.nonzero().flatten()
     return rows, columns
 
 

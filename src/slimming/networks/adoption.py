@@ -1,0 +1,258 @@
+"""Somebody's network as one of ours: `adopt` finds its sites, and proves them on a copy.
+
+net = adopt(torchvision.models.resnet18(), torch.zeros(2, 3, 64, 64))
+net.model        # the module that was given, whose BatchNorms are net.sites
+net.refused      # {BatchNorm: why none of its channels can go}
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from slimming import foreign
+from slimming.errors import InputError, unknown
+from slimming.networks.adopted import Adopted, Known
+from slimming.networks.tracing import Found, find_sites
+
+PREFIX = "model."
+SELECTIONS = ("own", "coupled")
+DIFFERS = "pruned, the network computes something else: its code may depend on the number of channels"
+TOLERANCE = 1e-8  # of what a pruned and a masked network may differ by in float64, relative to the largest output
+KNOWN: dict[tuple[str, str], Known] = {}  # by architecture and selection; a checkpoint names one, and imports nothing
+FACTORIES: dict[str, Callable[..., nn.Module]] = {}  # by the name that a user gave (foreign)
+
+
+def adopt(
+    model: nn.Module,
+    example: Tensor,
+    factory: Callable[[], nn.Module] | None = None,
+    selection: str = "own",
+    name: str | None = None,
+) -> Adopted:
+    """A network of a copy of `model`, which must take images like `example`, (N, C, H, W), N at least 2.
+
+    factory: builds the model anew, with fresh weights; default: copies of `model`, reset. name: in messages and
+    records; default: the class's. selection: "own", each BatchNorm loses channels by itself; "coupled", those that are
+    added to one another lose the same, by the mean of their scores, so that the sum becomes narrower.
+
+    The copy is pruned at random and compared with its masked self, in evaluation and in training mode, in float64.
+    A site that differs spreads; one that differs still is refused. InputError for a model that cannot be traced, or
+    has no site.
+    """
+    model = copy.deepcopy(model)
+    outputs = _outputs(model, example)
+    if selection not in SELECTIONS:
+        raise unknown("selection", selection, SELECTIONS)
+    spec = {
+        "name": name or type(model).__name__,
+        "adopted": _architecture(model),
+        "selection": selection,
+        "image": list(example.shape[1:]),
+        "in_channels": example.shape[1],
+        "num_classes": outputs,
+        "channels": {},
+    }
+    factory = factory or _reset(model)
+    differ: set[str] = set()
+    for opaque in (False, True):  # what differs may only not be cut behind the BatchNorm
+        found = find_sites(model, example, selection == "coupled", differ)
+        known = _within(found, factory)
+        differ = {*_differing(Adopted(copy.deepcopy(model), known, spec), example)}
+        if not differ or opaque:
+            break
+        differ = {norm.removeprefix(PREFIX) for norm in differ}
+    sites = tuple(site for site in known.sites if (site.leader or site.norm) not in differ)
+    known = known._replace(sites=sites, refused=known.refused | dict.fromkeys(differ, DIFFERS))
+    if not sites:
+        reasons = "; ".join(f"{norm} {why}" for norm, why in known.refused.items()) or "it has no BatchNorm2d"
+        raise InputError(f"{spec['name']}: nothing to prune: {reasons}")
+    KNOWN[spec["adopted"], selection] = known
+    return Adopted(model, known, spec)
+
+
+def build(
+    name: str,
+    classes: int,
+    image: tuple[int, int, int],
+    selection: str = "own",
+    state_dict: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> Adopted:
+    """The network that the function `name` builds, for so many classes and images (C, H, W).
+
+    The function is called with `arguments`, and with num_classes and in_channels where it takes them. state_dict: a
+    safetensors file of weights to start from. InputError where function, weights and images do not fit together.
+    """
+    function = allow(name)
+    taken = inspect.signature(function).parameters
+    named = {"num_classes": classes} if "num_classes" in taken or _takes_any(taken) else {}
+    named |= {"in_channels": image[0]} if "in_channels" in taken else {}
+    named |= arguments or {}
+    factory = functools.partial(function, **named)
+    try:
+        model = factory()
+    except TypeError as error:
+        raise InputError(f"{name}: {error}; mend its arguments in the study") from error
+    if state_dict:
+        _load(model, state_dict)
+    net = adopt(model, torch.zeros(2, *image), factory, selection, name)
+    if net.spec["num_classes"] != classes:
+        raise InputError(f"{name} tells {net.spec['num_classes']} classes apart, the data set has {classes}")
+    net.spec["arguments"] = named
+    return net
+
+
+def allow(name: str) -> Callable[..., nn.Module]:
+    """The function `name` (foreign), which may build checkpoints' networks from now on."""
+    return FACTORIES.setdefault(name, foreign.get(name))
+
+
+def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def _load(model: nn.Module, path: str) -> None:
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path}: no safetensors file ({error}); make one of a .pth with `slimming convert`"
+        ) from error
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: not the weights of {type(model).__name__}: {said}") from error
+
+
+def from_spec(spec: Mapping, factory: Callable[..., nn.Module] | None = None) -> Adopted:
+    """The adopted network that `spec` describes, with fresh weights, as this process knows it, or built by `factory`.
+
+    InputError for a network that is not known, and where a factory builds another one.
+    """
+    key = spec["adopted"], spec["selection"]
+    if key not in KNOWN and (factory := factory or FACTORIES.get(spec["name"])):
+        factory = functools.partial(factory, **spec.get("arguments", {}))
+        adopt(factory(), torch.zeros(2, *spec["image"]), factory, spec["selection"], spec["name"])
+        if key not in KNOWN:
+            raise InputError(f"{spec['name']} builds another network today than when this one was adopted")
+    if key not in KNOWN:
+        raise InputError(
+            f"{spec['name']} is an adopted network, which only its own code can build: name its factory "
+            "(checkpoints.load(path, factory), or --build)"
+        )
+    return Adopted(KNOWN[key].factory(), KNOWN[key], spec)
+
+
+def _within(found: Found, factory: Callable[[], nn.Module]) -> Known:
+    """What was found of `model`, as of the network around it."""
+    sites = tuple(
+        replace(
+            site,
+            norm=PREFIX + site.norm,
+            reader=site.reader and PREFIX + site.reader,
+            producer=site.producer and PREFIX + site.producer,
+            readers=tuple(reader._replace(path=PREFIX + reader.path) for reader in site.readers),
+            tied=tuple(PREFIX + path for path in site.tied),
+            leader=site.leader and PREFIX + site.leader,
+        )
+        for site in found.sites
+    )
+    tied = {PREFIX + norm: PREFIX + other for norm, other in found.tied.items()}
+    return Known(factory, sites, tied, {PREFIX + norm: why for norm, why in found.refused.items()})
+
+
+def _outputs(model: nn.Module, example: Tensor) -> int:
+    """The number of classes. InputError for a model that gives no logits, (N, classes)."""
+    if example.dim() != 4 or len(example) < 2:
+        raise InputError(
+            f"the example has the shape {tuple(example.shape)}; at least two images (N, C, H, W) are needed"
+        )
+    try:
+        with torch.no_grad():
+            logits = copy.deepcopy(model).eval()(example)
+    except (RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{type(model).__name__} takes no images {tuple(example.shape[1:])}: {said}") from error
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        raise InputError(f"{type(model).__name__} is no classifier: it gives no tensor (N, classes)")
+    return logits.shape[1]
+
+
+def _architecture(model: nn.Module) -> str:
+    """A digest of a model's modules and the shapes of its tensors."""
+    modules = [(path, type(module).__name__) for path, module in model.named_modules()]
+    shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
+    return hashlib.sha256(repr((modules, shapes)).encode()).hexdigest()[:16]
+
+
+def _reset(model: nn.Module) -> Callable[[], nn.Module]:
+    pristine = copy.deepcopy(model)
+
+    def build() -> nn.Module:
+        made = copy.deepcopy(pristine)
+        for module in made.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        return made
+
+    return build
+
+
+def _differing(net: Adopted, example: Tensor) -> list[str]:
+    """The sites that, pruned, make another network than masked."""
+    net, example = net.double(), example.double()
+
+    def among(norms: list[str]) -> list[str]:
+        if _equal(net, norms, example):
+            return []
+        half = len(norms) // 2
+        return among(norms[:half]) + among(norms[half:]) if half else norms
+
+    norms = [site.norm for site in net.sites if site.leader in (None, site.norm)]
+    differ = among(norms)
+    if differ and not _equal(net, [norm for norm in norms if norm not in differ], example):
+        raise InputError(f"{net.spec['name']}: its sites can be pruned apart, but not together; its code says why")
+    return differ
+
+
+@torch.no_grad()
+def _equal(net: Adopted, norms: Iterable[str], example: Tensor) -> bool:
+    """Whether `net` without half the channels of `norms`, drawn at random, is `net` with these masked."""
+    generator = torch.Generator().manual_seed(0)
+    small, masked = copy.deepcopy(net), copy.deepcopy(net)
+    plan = {}
+    for path, members in net.groups().items():
+        if path in norms:
+            drawn = torch.randperm(net.get_submodule(path).num_features, generator=generator)
+            half = -(-len(drawn) // 2)
+            plan |= dict.fromkeys(members, drawn[:half].sort().values)
+            for norm in map(masked.get_submodule, members):
+                norm.weight[drawn[half:]] = norm.bias[drawn[half:]] = 0
+    try:
+        small.keep(plan)
+        for training in (False, True):
+            one, other = (_outputs_of(each.train(training), example) for each in (small, masked))
+            if (one - other).abs().max() > TOLERANCE * (1 + other.abs().max()):
+                return False
+    except (RuntimeError, ValueError, IndexError):  # shapes that do not meet
+        return False
+    return True
+
+
+def _outputs_of(net: nn.Module, example: Tensor) -> Tensor:
+    """With the same random numbers at every call, but without dropout, which draws others after thinning."""
+    for module in net.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return net(example)
