@@ -41,21 +41,18 @@ def train(options: argparse.Namespace) -> None:
 
     run = study.parse_run(options.run)
     if options.trained:
-        _allow([run.architecture["name"]])
+        _allow(run.architecture["name"])
         share(run, options.trained, options.checkpoints)
     else:
         train(run, options.data, options.checkpoints)
 
 
-def _allow(names: Sequence[str | None]) -> None:
-    """Let checkpoints of adopted networks be built by the functions `names`."""
-    from slimming import networks
+def _allow(name: str | None) -> None:
+    """Let checkpoints of adopted networks be built by the function `name`."""
+    if name:
+        from slimming import networks
 
-    for name in filter(None, names):
-        if networks.is_foreign(name):
-            from slimming.networks import adoption
-
-            adoption.allow(name)
+        networks.allow(name)
 
 
 def prune(options: argparse.Namespace) -> None:
@@ -91,6 +88,39 @@ def measure(options: argparse.Namespace) -> None:
     for path in options.checkpoints:
         net, _ = checkpoints.load(path)
         print(json.dumps(figures(net, data.load(options.data), path), indent=1))
+
+
+def export(options: argparse.Namespace) -> None:
+    from slimming.stages import export
+
+    figures = export.export(options.checkpoint, options.data, options.format, options.output)
+    print("\n".join(export.lines(figures)))
+
+
+def compress(options: argparse.Namespace) -> None:
+    from slimming.compress import Asked, compress
+
+    where = "npz" if options.data.endswith(".npz") else "folder" if Path(options.data).is_dir() else "name"
+    images = {where: options.data} | ({"image_size": options.image_size} if options.image_size else {})
+    network = {"build": options.network, "state_dict": options.state_dict}
+    if options.coupled:
+        network["selection"] = "coupled"
+    method = {"name": options.method} | ({} if options.lam is None else {"lam": options.lam})
+    asked = Asked(
+        network={key: value for key, value in network.items() if value},
+        images=images,
+        method=method,
+        budget=options.budget,
+        ratio=options.ratio,
+        epochs=options.epochs,
+        finetuned=options.finetune,
+        lr=options.lr,
+        seed=options.seed,
+        threads=options.threads,
+        kind=options.format,
+    )
+    for line in compress(asked, options.output):
+        print(line, flush=True)
 
 
 def analyse(options: argparse.Namespace) -> None:
@@ -340,6 +370,33 @@ def parser() -> Parser:
     added.add_argument("--records", type=Path, metavar="DIR", help="where records go; default: print figures as JSON")
     foreign(added)
 
+    added = stage(export, "write a network as a file that runs without this package, and try it on the test images")
+    added.add_argument("checkpoint", type=Path)
+    added.add_argument("--format", choices=("pt2", "onnx"), default="pt2", help="torch.export's (default), or ONNX")
+    added.add_argument("--data", required=True, type=Path, metavar="FILE", help="prepared data set")
+    added.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint")
+    foreign(added)
+
+    added = stage(
+        compress, "compress one network, without a study: train, prune, recalibrate, fine-tune, export, report"
+    )
+    added.add_argument("network", metavar="NETWORK", help="vgg19, ...; package.module:function or file.py:function")
+    added.add_argument("--data", required=True, metavar="DATA", help="digits, ...; a folder of images; an .npz file")
+    added.add_argument("--image-size", type=count, metavar="PIXELS", help="of images of your own")
+    added.add_argument("--state-dict", metavar="FILE", help="weights to start from, safetensors")
+    added.add_argument("--method", default="l1", help="what scores channels (default: l1)")
+    added.add_argument("--lam", type=float, help="the penalty's strength")
+    added.add_argument("--coupled", action="store_true", help="BatchNorms that are added lose the same channels")
+    added.add_argument("--budget", choices=("channels", "parameters", "macs"), default="macs")
+    added.add_argument("--ratio", type=float, default=0.5, help="share of the budget to remove (default: 0.5)")
+    added.add_argument("--epochs", type=int, default=0, metavar="N", help="of training; 0: take weights as they are")
+    added.add_argument("--finetune", type=int, default=10, metavar="N", help="epochs after pruning (default: 10)")
+    added.add_argument("--lr", type=float, default=0.01, help="first learning rate (default: 0.01)")
+    added.add_argument("--seed", type=int, default=1)
+    added.add_argument("--threads", type=count, default=os.cpu_count(), help="default: all")
+    added.add_argument("--format", choices=("pt2", "onnx"), default="pt2")
+    added.add_argument("--output", type=Path, required=True, metavar="DIR")
+
     added = stage(analyse, "say what stored networks of a run do, beside how well")
     added.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help="the trained network first")
     added.add_argument("--analyses", nargs="+", required=True, metavar="NAME", help="ablation, xgrad-cam, ...")
@@ -462,7 +519,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     options = parser().parse_args(arguments)
     try:
-        _allow([getattr(options, "build", None)])
+        _allow(getattr(options, "build", None))
         status = options.stage(options) or 0
         sys.stdout.flush()
     except SlimmingError as error:

@@ -181,3 +181,14 @@ def test_unknown_network_names_the_nearest(name, hint):
 def test_option_of_another_family_is_refused():
     with pytest.raises(InputError, match="growth"):
         networks.build("vgg11", growth=4)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 0.2), (torch.float16, 0.05)])
+@pytest.mark.parametrize("network", SMALL)
+def test_a_network_computes_in_every_type_of_floating_point(network, dtype, tolerance):
+    net, images = randomised(network), torch.randn(4, 3, 16, 16)
+    with torch.no_grad():
+        expected = net(images)
+        found = net.to(dtype)(images.to(dtype))
+    assert found.dtype == dtype
+    assert (found.float() - expected).abs().max() <= tolerance * expected.abs().max()

@@ -70,7 +70,9 @@ def lines_of(axis) -> list:
     return [line for line in axis.get_lines() if not line.get_label().startswith("_")]
 
 
-@pytest.mark.parametrize("name", ["accuracy-ratio", "accuracy-parameters", "accuracy-macs", "training-curves"])
+@pytest.mark.parametrize(
+    "name", ["accuracy-ratio", "accuracy-parameters", "accuracy-macs", "accuracy-latency", "training-curves"]
+)
 def test_a_method_has_its_own_line_in_every_panel(tables, name):
     figure = figures.FIGURES[name](tables)
     looks = {style.method(method): style.line(method) for method in METHODS}

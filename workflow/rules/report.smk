@@ -10,6 +10,7 @@ DRAWINGS = [
     "accuracy-ratio",
     "accuracy-parameters",
     "accuracy-macs",
+    "accuracy-latency",
     "scaling-factors",
     "channels-kept",
     "training-curves",

@@ -17,12 +17,18 @@ def measure(net: nn.Module, image: tuple[int, int, int], seconds: float = 0.1, l
 
     Measured on one thread while other jobs may run beside it, hence the median of many and the spread.
     """
-    copied = copy.deepcopy(net).cpu().eval()
+    return of_calls(copy.deepcopy(net).cpu().eval(), image, seconds, least)
+
+
+def of_calls(
+    net: Callable[[Tensor], Tensor], image: tuple[int, int, int], seconds: float = 0.1, least: int = 5
+) -> dict:
+    """As `measure`, of whatever takes images (N, C, H, W)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            return {str(batch): _timed(copied, torch.zeros(batch, *image), seconds, least) for batch in BATCHES}
+            return {str(batch): _timed(net, torch.zeros(batch, *image), seconds, least) for batch in BATCHES}
     finally:
         torch.set_num_threads(threads)
 

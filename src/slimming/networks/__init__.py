@@ -151,6 +151,12 @@ def adopt(model: nn.Module, example: Tensor, **options: Any) -> Adopted:
     return _adoption().adopt(model, example, **options)
 
 
+def allow(name: str) -> None:
+    """Let checkpoints of adopted networks be built by the function `name`; of our own, nothing is to be allowed."""
+    if is_foreign(name):
+        _adoption().allow(name)
+
+
 def _adoption() -> ModuleType:
     """By name, as families are: no other network's numbers depend on it."""
     return importlib.import_module("slimming.networks.adoption")

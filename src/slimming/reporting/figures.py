@@ -25,6 +25,7 @@ from scipy.optimize import isotonic_regression
 
 from slimming import ledger, tensorfile
 from slimming.reporting import style
+from slimming.schema import KEY
 from slimming.stages.table import LATER, STAGES, UNTRAINED
 
 WIDTH = 6.3  # inches: the paper's lines, so that letters keep their size
@@ -36,6 +37,7 @@ ROW, ROWS = 1.65, 6.6  # inches of a row of accuracies, and of all rows of a net
 BARS = {"err_style": "bars", "err_kws": {"elinewidth": 0.6}}
 BAND = {"err_style": "band", "err_kws": {"alpha": 0.1, "lw": 0}}
 
+NEEDED = ("ledger", "curves", "factors", "layers", "latency")
 Tables = Mapping[str, pd.DataFrame]
 Panels = dict[tuple[str, int], Axes]
 
@@ -54,7 +56,7 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
     InputError for a faulty ledger.
     """
     ledger_dir, output_dir = Path(ledger_dir), Path(output_dir)
-    tables = {name: ledger.read(ledger_dir / f"{name}.csv", name) for name in ("ledger", "curves", "factors", "layers")}
+    tables = {name: ledger.read(ledger_dir / f"{name}.csv", name) for name in NEEDED}
     for dataset in tables["ledger"]["dataset"].unique():
         parts = {name: table[table["dataset"] == dataset] for name, table in tables.items()}
         for name, draw in FIGURES.items():
@@ -83,6 +85,14 @@ def accuracy_parameters(tables: Tables) -> Figure:
 def accuracy_macs(tables: Tables) -> Figure:
     """Test accuracy against multiply-accumulate operations."""
     return _tradeoff(tables, "macs", "Multiply-accumulate operations")
+
+
+def accuracy_latency(tables: Tables) -> Figure:
+    """Test accuracy against the measured time of an image in a batch, lower quartile: other jobs make it longer."""
+    batch = max(tables["latency"]["batch"])
+    times = tables["latency"].query("batch == @batch").set_index(KEY)["q25"] / 1000 / batch
+    timed = tables["ledger"].join(times.rename("time"), on=KEY)
+    return _tradeoff(tables | {"ledger": timed}, "time", "Seconds for an image (CPU)")
 
 
 def _tradeoff(tables: Tables, cost: str, label: str) -> Figure:
@@ -194,6 +204,7 @@ FIGURES: dict[str, Callable[[Tables], Figure]] = {
     "accuracy-ratio": accuracy_ratio,
     "accuracy-parameters": accuracy_parameters,
     "accuracy-macs": accuracy_macs,
+    "accuracy-latency": accuracy_latency,
     "scaling-factors": scaling_factors,
     "channels-kept": channels_kept,
     "training-curves": training_curves,

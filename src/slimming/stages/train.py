@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from slimming import methods, networks, records, tensorfile
+from slimming import data, methods, networks, records, tensorfile
 from slimming.errors import InputError
+from slimming.networks.base import Network
 from slimming.stages.job import Job, made, seeded, start
 from slimming.study import Run
 
@@ -16,21 +17,33 @@ def train(run: Run, prepared: str | os.PathLike, folder: Path) -> None:
     job = Job(run, folder, "trained")
     dataset = start(run, prepared)
     method = methods.get(**run.method).training()
-    with seeded(run):
-        net = method.network(
-            networks.made(run.architecture, len(dataset.classes), tuple(dataset.train_images.shape[1:]))
-        )
+    net = method.network(_fresh(run, dataset))
     gammas = [norm.weight for norm in networks.prunable(net).values()]
     warnings = method.cautions(gammas[0][0].item())
     for warning in warnings:
         print(f"warning: {warning}", flush=True)
-    layers = [
+    with job.alone():
+        outcome = job.train(net, dataset, method, run.schedule.epochs, first=0, prepared=prepared)
+        job.finish(net, _whole(net), warnings=warnings, **outcome)
+
+
+def take(run: Run, prepared: str | os.PathLike, folder: Path) -> None:
+    """Take the network of a run as it is, with the weights that somebody gave it: writes what `train` writes."""
+    net = _fresh(run, start(run, prepared))
+    Job(run, folder, "trained").finish(net, _whole(net))
+
+
+def _fresh(run: Run, dataset: data.Dataset) -> Network:
+    with seeded(run):
+        return networks.made(run.architecture, len(dataset.classes), tuple(dataset.train_images.shape[1:]))
+
+
+def _whole(net: Network) -> list[dict]:
+    """The layers of a record, where nothing is gone."""
+    return [
         {"site": site, "channels": norm.num_features, "kept": norm.num_features, "floored": False}
         for site, norm in networks.prunable(net).items()
     ]
-    with job.alone():
-        outcome = job.train(net, dataset, method, run.schedule.epochs, first=0, prepared=prepared)
-        job.finish(net, layers, warnings=warnings, **outcome)
 
 
 def share(run: Run, checkpoint: str | os.PathLike, folder: Path) -> None:
