@@ -38,7 +38,7 @@ def directory(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def tables(directory) -> dict:
     """What a figure is drawn from: the tables of one data set."""
-    found = {name: ledger.read(directory / f"{name}.csv", name) for name in ("ledger", "curves", "factors", "layers")}
+    found = {name: ledger.read(directory / f"{name}.csv", name) for name in figures.NEEDED}
     return {name: table[table["dataset"] == "digits"] for name, table in found.items()}
 
 
