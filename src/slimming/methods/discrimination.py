@@ -244,7 +244,7 @@ def _counts(
 ) -> dict[str, int]:
     """{convolution: kernels wanted}: the same share of each, so that with zeros left out the budget is met.
 
-    InputError where all other layers alone are more than it.
+    Where all other layers alone are more than it, a kernel of each convolution is left: the record says what is reached.
     """
     from slimming import pruning
     from slimming.measuring import cost
@@ -259,10 +259,8 @@ def _counts(
     kernels = sum(int(mask.sum()) * uses[path] for path, mask in allowed.items())
     share = ((1 - ratio) * whole - (now - kernels)) / kernels
     if share <= 0:
-        raise InputError(
-            f"{slug}: the layers that keep all their kernels have {(now - kernels) / whole:.3f} of the {budget.of}, so "
-            f"that the ratio can be {1 - (now - kernels) / whole:.3f} at most"
-        )
+        most = 1 - (now - kernels) / whole
+        print(f"{slug}: less than {most:.3f} of the {budget.of} lies in kernels, so that {ratio:g} cannot go", flush=True)
     return {path: max(1, int(min(1.0, share) * int(mask.sum()))) for path, mask in allowed.items()}
 
 
