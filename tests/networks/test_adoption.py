@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from examples import SMALL, randomised
-from slimming import checkpoints, networks, pruning
+from examples import SMALL, pictures, randomised, setting
+from slimming import checkpoints, methods, networks, pruning
 from slimming.errors import InputError
 from slimming.networks import adoption
 
@@ -313,6 +313,25 @@ def test_a_checkpoint_rebuilds_with_the_factory_and_not_without(body, tmp_path):
     assert record == {"a": 1}
     assert torch.equal(again(IMAGES), small(IMAGES))
     assert again.sites == small.sites
+
+
+@pytest.mark.parametrize("method", ["decompose", "l1", "random", "swd"])
+def test_methods_that_need_no_reader_compress_what_was_adopted_and_it_is_stored(method, tmp_path):
+    body = filled(Net(nn.Sequential(copy.deepcopy(BODIES["residual"]), copy.deepcopy(BODIES["joined"]))))
+    net = networks.adopt(body, IMAGES)
+    plan = methods.get(method).plan(net, 0.4, setting(pictures(), "parameters"))
+    small = pruning.apply(net, plan).eval()
+    checkpoints.save(tmp_path / "a.safetensors", small, {})
+    again, _ = checkpoints.load(tmp_path / "a.safetensors")
+    assert torch.equal(again(IMAGES), small(IMAGES))
+    counts = [sum(map(torch.Tensor.numel, some.parameters())) for some in (small, net)]
+    assert counts[0] <= 0.65 * counts[1]
+
+
+def test_methods_that_need_a_reader_say_so():
+    net = networks.adopt(filled(Net(copy.deepcopy(BODIES["residual"]))), IMAGES)
+    with pytest.raises(InputError, match=r"no layer reads model\.stem\.1 and nothing else"):
+        methods.get("cc").plan(net, 0.4, setting(pictures(), "parameters"))
 
 
 def copies_of(model):

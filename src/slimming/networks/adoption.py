@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from slimming import foreign
 from slimming.errors import InputError, unknown
+from slimming.networks import forms
 from slimming.networks.adopted import Adopted, Known
 from slimming.networks.tracing import Found, find_sites
 
@@ -149,7 +150,9 @@ def from_spec(spec: Mapping, factory: Callable[..., nn.Module] | None = None) ->
             f"{spec['name']} is an adopted network, which only its own code can build: name its factory "
             "(checkpoints.load(path, factory), or --build)"
         )
-    return Adopted(KNOWN[key].factory(), KNOWN[key], spec)
+    net = Adopted(KNOWN[key].factory(), KNOWN[key], spec)
+    forms.prepare(net, spec.get("forms", {}))
+    return net
 
 
 def _within(found: Found, factory: Callable[[], nn.Module]) -> Known:
