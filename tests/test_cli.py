@@ -53,7 +53,7 @@ def test_every_stage_has_help(stage, capsys):
     ("arguments", "message"),
     [
         ([], "required: STAGE"),
-        (["trian"], "invalid choice: 'trian' (choose from 'prepare', 'train'"),
+        (["trian"], "invalid choice: 'trian' (choose from 'prepare', "),
         (["train", "{}"], "required: --data, --checkpoints"),
         (["train", "{}", *FILES, "--thread", "2"], "unrecognized arguments: --thread 2"),
         (["prune", "x", *FILES, "--ratios", "half"], "invalid float value: 'half'"),

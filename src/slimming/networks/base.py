@@ -101,7 +101,7 @@ class Network(nn.Module, ABC):
         """(N, in_channels, H, W) images, H and W at least 8 -> (N, num_classes) logits, of the classifier's type."""
         maps = self.feature_maps(x)
         means = maps.mean((2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
-        return self.classifier(means.to(self.classifier.weight.dtype))
+        return self.classifier(means.to(next(self.classifier.parameters()).dtype))
 
     def groups(self) -> dict[str, list[str]]:
         """{BatchNorm: those that keep the same channels as it does, itself among them}, of the first of each."""

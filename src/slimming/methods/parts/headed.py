@@ -42,7 +42,7 @@ class Headed(Network):
     def __init__(self, net: Network, count: int, image: tuple[int, int, int]):
         super().__init__()
         self.net, self.spec = net, net.spec
-        names = ("norm", "consumer", "producer", "select")
+        names = ("norm", "reader", "producer", "select")
         paths = [{name: getattr(site, name) and f"net.{getattr(site, name)}" for name in names} for site in net.sites]
         self.sites = tuple(dataclasses.replace(site, **path) for site, path in zip(net.sites, paths, strict=True))
         widths = _widths(net, image)
