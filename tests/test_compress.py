@@ -61,6 +61,12 @@ def test_weights_are_taken_as_they_are(place):
     assert "finetuned" not in rows(place)
 
 
+def test_a_negative_number_of_epochs_is_a_wrong_command_line():
+    with pytest.raises(SystemExit) as refused:
+        compress("--epochs", "-1")
+    assert refused.value.code == 2
+
+
 def test_without_weights_and_training_there_is_nothing_to_compress(place, capsys):
     assert compress() == 2
     assert "give --epochs" in capsys.readouterr().err

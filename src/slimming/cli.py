@@ -296,6 +296,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    return 0 if text == "0" else count(text)
+
+
 def parser() -> Parser:
     """The command line, stage by stage in the order of the workflow."""
     top = Parser(
@@ -389,8 +394,8 @@ def parser() -> Parser:
     added.add_argument("--coupled", action="store_true", help="BatchNorms that are added lose the same channels")
     added.add_argument("--budget", choices=("channels", "parameters", "macs"), default="macs")
     added.add_argument("--ratio", type=float, default=0.5, help="share of the budget to remove (default: 0.5)")
-    added.add_argument("--epochs", type=int, default=0, metavar="N", help="of training; 0: take weights as they are")
-    added.add_argument("--finetune", type=int, default=10, metavar="N", help="epochs after pruning (default: 10)")
+    added.add_argument("--epochs", type=whole, default=0, metavar="N", help="of training; 0: take weights as they are")
+    added.add_argument("--finetune", type=whole, default=10, metavar="N", help="epochs after pruning (default: 10)")
     added.add_argument("--lr", type=float, default=0.01, help="first learning rate (default: 0.01)")
     added.add_argument("--seed", type=int, default=1)
     added.add_argument("--threads", type=count, default=os.cpu_count(), help="default: all")

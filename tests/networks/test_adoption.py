@@ -218,6 +218,29 @@ def test_a_number_of_channels_in_the_code_is_found_out():
     assert compare(net, drawn(net, 0.3)) < 1e-12
 
 
+def test_networks_that_differ_in_their_code_alone_are_kept_apart():
+    class Softer(Gated):
+        def forward(self, x):
+            return x * functional.hardsigmoid(self.up(functional.relu(self.down(functional.adaptive_avg_pool2d(x, 1)))))
+
+    one, other = (filled(Net(nn.Sequential(block(8, 8), gate, block(8, 8)))) for gate in (Gated(), Softer()))
+    one.body[1].__class__.__qualname__ = other.body[1].__class__.__qualname__ = "Gated"
+    first, second = (networks.adopt(model, IMAGES) for model in (one, other))
+    assert compare(first, drawn(first, 0.3)) < 1e-12
+    assert compare(second, drawn(second, 0.3)) < 1e-12
+
+
+@pytest.mark.parametrize("dims", [None, (-3, -2), (2, 3)])
+def test_a_mean_over_channels_is_a_barrier(dims):
+    class Centred(nn.Module):
+        def forward(self, x):
+            return x - (x.mean() if dims is None else x.mean(dims, keepdim=True))
+
+    net = networks.adopt(filled(Net(nn.Sequential(block(8, 8), Centred(), block(8, 8)))), IMAGES)
+    assert next(site for site in net.sites if site.norm == "model.body.0.1").spread
+    assert compare(net, drawn(net, 0.3)) < 1e-12
+
+
 def test_what_differs_in_any_case_is_refused_with_the_reason():
     class Counted(nn.Module):
         """Asks its BatchNorm how wide it is."""

@@ -115,7 +115,9 @@ def build(
 
 def allow(name: str) -> Callable[..., nn.Module]:
     """The function `name` (foreign), which may build checkpoints' networks from now on."""
-    return FACTORIES.setdefault(name, foreign.get(name))
+    if name not in FACTORIES:
+        FACTORIES[name] = foreign.get(name)
+    return FACTORIES[name]
 
 
 def _takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
@@ -191,10 +193,18 @@ def _outputs(model: nn.Module, example: Tensor) -> int:
 
 
 def _architecture(model: nn.Module) -> str:
-    """A digest of a model's modules and the shapes of its tensors."""
-    modules = [(path, type(module).__name__) for path, module in model.named_modules()]
+    """A digest of a model's modules, of what somebody else's compute, and of the shapes of its tensors."""
+    modules = [(path, type(module).__qualname__, _source(type(module))) for path, module in model.named_modules()]
     shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
     return hashlib.sha256(repr((modules, shapes)).encode()).hexdigest()[:16]
+
+
+def _source(kind: type[nn.Module]) -> str:
+    """What `forward` says, of modules that are not torch's own: two networks may differ in it alone."""
+    try:
+        return "" if kind.__module__.startswith("torch.") else inspect.getsource(kind.forward)
+    except (OSError, TypeError):  # of a class that was typed in, say
+        return ""
 
 
 def _reset(model: nn.Module) -> Callable[[], nn.Module]:

@@ -76,6 +76,12 @@ def dim_of(node: fx.Node, default: int) -> int:
     return dim % len(shape_of(node))
 
 
+def is_mean_of_channels(node: fx.Node) -> bool:
+    """Whether a mean is one of every image's channel by itself: over neither of the first two dimensions."""
+    dims = node.args[1] if len(node.args) > 1 and node.args[1] else range(len(shape_of(node.args[0])))
+    return not {0, 1} & {dim % len(shape_of(node.args[0])) for dim in dims}
+
+
 def flattened(node: fx.Node, user: fx.Node) -> int:
     """How many elements a channel has behind (N, C, ...) -> (N, C * elements), 1 for (N, C, 1, 1) -> the like; 0 if
     it is another change of shape."""

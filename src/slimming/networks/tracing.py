@@ -23,6 +23,7 @@ from slimming.networks.exported import (
     flattened,
     is_depthwise,
     is_in_place,
+    is_mean_of_channels,
     is_plain,
     keeps_shape,
     name_of,
@@ -184,7 +185,7 @@ class _Graph:
             return None
         if name in ZEROS and shape_of(user)[1:2] == shape_of(node)[1:2] and len(shape_of(node)) in (2, 4):
             return [(user, offset, repeat)]
-        if name == "mean" and 1 not in (dims := [dim % len(shape_of(node)) for dim in user.args[1]]) and 0 not in dims:
+        if name == "mean" and is_mean_of_channels(user):
             return [(user, offset, repeat)]
         if name in FLAT and (times := flattened(node, user)):
             return [(user, offset * times, repeat * times)]
@@ -250,7 +251,7 @@ class _Graph:
                 return (path,)
             above = self.made_by(node.args[0], node) if name == "batch_norm" or is_depthwise(layer) else None
             return above and (path, *above)
-        if name in ALONE or (name == "mean" and 1 not in node.args[1]) or (name in FLAT and keeps_shape(node)):
+        if name in ALONE or (name == "mean" and is_mean_of_channels(node)) or (name in FLAT and keeps_shape(node)):
             return self.made_by(node.args[0], node) if channels_of(node.args[0]) == channels_of(node) else None
         if name in ("mul", "add") and all(isinstance(part, fx.Node) for part in node.args[:2]):
             parts = [part for part in node.args[:2] if channels_of(part) != 1]
