@@ -1,6 +1,7 @@
 """Somebody's own network: its sites are found, cut exactly, and what cannot be cut is said."""
 
 import copy
+import linecache
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from examples import SMALL, pictures, randomised, setting
-from slimming import checkpoints, methods, networks, pruning
+from slimming import checkpoints, foreign, methods, networks, pruning
 from slimming.errors import InputError
-from slimming.networks import adoption
+from slimming.networks import adoption, forms
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
@@ -218,16 +219,65 @@ def test_a_number_of_channels_in_the_code_is_found_out():
     assert compare(net, drawn(net, 0.3)) < 1e-12
 
 
-def test_networks_that_differ_in_their_code_alone_are_kept_apart():
-    class Softer(Gated):
-        def forward(self, x):
-            return x * functional.hardsigmoid(self.up(functional.relu(self.down(functional.adaptive_avg_pool2d(x, 1)))))
+class Acting(nn.Module):
+    """Computes what it is told, by an attribute that no tensor shows."""
 
-    one, other = (filled(Net(nn.Sequential(block(8, 8), gate, block(8, 8)))) for gate in (Gated(), Softer()))
-    one.body[1].__class__.__qualname__ = other.body[1].__class__.__qualname__ = "Gated"
-    first, second = (networks.adopt(model, IMAGES) for model in (one, other))
-    assert compare(first, drawn(first, 0.3)) < 1e-12
-    assert compare(second, drawn(second, 0.3)) < 1e-12
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Softer(Gated):
+    __qualname__ = "Gated"
+
+    def forward(self, x):
+        return x * functional.hardsigmoid(self.up(functional.relu(self.down(functional.adaptive_avg_pool2d(x, 1)))))
+
+
+def strided(stride):
+    return nn.Sequential(nn.Conv2d(8, 8, 3, stride, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda: Acting(functional.silu), lambda: Acting(functional.hardswish)),
+        (lambda: strided(1), lambda: strided(2)),
+        (Gated, Softer),
+    ],
+    ids=["attribute", "stride", "code"],
+)
+def test_networks_that_differ_where_no_tensor_shows_it_are_kept_apart(one, other):
+    models = [filled(Net(nn.Sequential(block(8, 8), middle(), block(8, 8)))) for middle in (one, other)]
+    nets = [networks.adopt(model, IMAGES) for model in models]
+    for net in nets:
+        assert compare(net, drawn(net, 0.3)) < 1e-12
+
+
+def test_a_checkpoint_outlives_a_comment_in_its_code(tmp_path):
+    file = tmp_path / "nets.py"
+    code = """
+from torch import nn
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(8, 4))
+
+    def forward(self, x):
+        return self.layers(x) + 1
+"""
+    key = {}
+    for name, written in (("old", code), ("new", code + "        # why"), ("other", code.replace("+ 1", "+ 2"))):
+        file.write_text(written, encoding="utf-8")
+        linecache.clearcache()
+        key[name] = networks.adopt(foreign.get(f"{file}:Small")(), IMAGES).spec["adopted"]
+    assert key["old"] == key["new"] != key["other"]
 
 
 @pytest.mark.parametrize("dims", [None, (-3, -2), (2, 3)])
@@ -277,10 +327,31 @@ def test_constants_of_removed_channels_become_biases_whatever_the_activation(nam
         assert (small(images) - expected).abs().max() < (plain(images) - expected).abs().max()
 
 
-def test_constants_that_nobody_known_reads_are_refused():
-    net = networks.adopt(Net(copy.deepcopy(BODIES["residual"])), IMAGES)
-    with pytest.raises(InputError, match=r"readers of model\.stem\.1 are not known"):
-        pruning.apply(net, drawn(net, 0.5), compensate=(3, 16, 16))
+@pytest.mark.parametrize("name", ["residual", "grouped", "shuffled"])
+def test_constants_of_removed_channels_stand_where_a_site_spreads(name, tmp_path):
+    model = filled(Net(copy.deepcopy(BODIES[name])))
+    net, images = networks.adopt(model, IMAGES).double(), IMAGES.double()
+    for round in range(2):
+        plan = {site.norm: kept for site in net.sites if site.spread and len(kept := drawn(net, 0.4, round)[site.norm])}
+        assert plan
+        small, expected = pruning.apply(net, plan, compensate=(3, 16, 16)), pruning.masked(net, plan, keep_shift=True)
+        for training in (True, False):
+            assert (small.train(training)(images) - expected.train(training)(images)).abs().max() < 1e-12
+        net = small
+    checkpoints.save(tmp_path / "small.safetensors", net, {})
+    loaded, _ = checkpoints.load(tmp_path / "small.safetensors")
+    assert (loaded.double().eval()(images) - net(images)).abs().max() < 1e-4
+
+
+def test_what_no_form_can_say_stays_plain():
+    net = networks.adopt(
+        filled(Net(nn.Sequential(block(8, 8, groups=2), block(8, 8, padding_mode="circular"), block(8, 8)))),
+        IMAGES,
+    )
+    with pytest.raises(InputError, match=r"model\.body\.0\.0: is grouped, dilated, or pads otherwise"):
+        forms.write(net, {"model.body.0.0": {"form": "svd", "rank": 2}})
+    plan = methods.get("decompose").plan(net, 0.3, setting(pictures(), "parameters"))
+    assert {*plan.forms} == {"model.body.2.0"}
 
 
 @pytest.mark.parametrize(

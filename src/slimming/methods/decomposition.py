@@ -100,7 +100,10 @@ def chosen(slug: str, spec: Mapping, format: str, ratio: float, budget: Budget) 
 
 
 def _options(spec: Mapping, format: str, budget: Budget) -> dict[str, list[Option]]:
-    """{convolution, all but the first: its options, the cheapest first, the plain one last}, at SCALES of its ranks."""
+    """{convolution: its options, the cheapest first, the plain one last}, at SCALES of its ranks.
+
+    The first convolution has none, nor has one that no form can say.
+    """
     import torch
 
     from slimming import networks
@@ -108,7 +111,8 @@ def _options(spec: Mapping, format: str, budget: Budget) -> dict[str, list[Optio
 
     with torch.device("meta"):
         net = networks.from_spec(spec)
-    _, *paths = (path for path, module in net.named_modules() if isinstance(module, torch.nn.Conv2d))
+    _, *layers = ((path, module) for path, module in net.named_modules() if isinstance(module, torch.nn.Conv2d))
+    paths = [path for path, layer in layers if forms.writable(layer)]
     images = _inputs(net, paths, budget)
     known: dict[tuple, list[Option]] = {}
     found = {}

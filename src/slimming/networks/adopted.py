@@ -1,7 +1,8 @@
 """The network around somebody's module, whose modules keep their places.
 
 Where a BatchNorm reads a tensor that others read too, it gathers the channels that it keeps; where something unknown
-reads it, it spreads them among zeros again. Both are hooks on the BatchNorm; its buffer `kept` has the indices.
+reads it, it spreads them among constants again: zeros, unless surgery compensated. Both are hooks on the BatchNorm; its
+buffers are `kept`, the indices, and `fill`, the constants.
 
 Not for finding sites: adoption does that.
 """
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from slimming.errors import InputError
 from slimming.networks import kernels
-from slimming.networks.base import Network, Reader, Site
+from slimming.networks.base import FILL, Network, Reader, Site
 from slimming.networks.cuts import cuts
 
 
@@ -54,6 +55,8 @@ class Adopted(Network):
             if site.gather or site.spread:
                 norm.whole = norm.num_features
                 norm.register_buffer("kept", torch.arange(norm.whole, device=norm.weight.device))
+            if site.spread:
+                norm.register_buffer(FILL, torch.zeros_like(norm.weight.data))
             if site.gather:
                 norm.register_forward_pre_hook(_gather)
             if site.spread:
@@ -109,7 +112,7 @@ class Adopted(Network):
 def _shrink(layer: nn.Module, rows: Tensor | None, columns: Tensor | None) -> None:
     """Cut a layer's own tensors, and the numbers that say how large it is."""
     for name, tensor in [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]:
-        if rows is not None and tensor.dim():
+        if rows is not None and tensor.dim() and name != FILL:
             tensor.data = tensor.data.index_select(0, rows.to(tensor.device))
         if columns is not None and name == "weight":
             tensor.data = tensor.data.index_select(1, columns.to(tensor.device))
@@ -134,5 +137,5 @@ def _gather(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> Tensor:
 def _spread(norm: nn.BatchNorm2d, _: tuple, y: Tensor) -> Tensor:
     if norm.num_features == norm.whole:
         return y
-    zeros = y.new_zeros(len(y), norm.whole, *y.shape[2:])
-    return zeros.index_copy(1, norm.kept, y)
+    constants = norm.fill.to(y.dtype)[:, None, None].expand(len(y), -1, *y.shape[2:])
+    return constants.index_copy(1, norm.kept, y)

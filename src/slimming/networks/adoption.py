@@ -7,10 +7,12 @@ net.refused      # {BatchNorm: why none of its channels can go}
 
 from __future__ import annotations
 
+import ast
 import copy
 import functools
 import hashlib
 import inspect
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -193,18 +195,37 @@ def _outputs(model: nn.Module, example: Tensor) -> int:
 
 
 def _architecture(model: nn.Module) -> str:
-    """A digest of a model's modules, of what somebody else's compute, and of the shapes of its tensors."""
-    modules = [(path, type(module).__qualname__, _source(type(module))) for path, module in model.named_modules()]
+    """A digest of what a model computes: its modules, their plain attributes and code, the shapes of its tensors."""
+    modules = [(path, *_behaviour(module)) for path, module in model.named_modules()]
     shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
     return hashlib.sha256(repr((modules, shapes)).encode()).hexdigest()[:16]
 
 
-def _source(kind: type[nn.Module]) -> str:
-    """What `forward` says, of modules that are not torch's own: two networks may differ in it alone."""
+def _behaviour(module: nn.Module) -> tuple:
+    """Class, attributes (numbers, strings, functions by name) and source: two networks may differ in one of them."""
+    attributes = {name: _plain(value) for name, value in vars(module).items() if name != "training"}
+    known = {name: value for name, value in attributes.items() if value is not None}
+    return type(module).__qualname__, sorted(known.items()), [_source(kind) for kind in type(module).__mro__]
+
+
+def _plain(value: object) -> object:
+    """None for what has no value that another process would find again."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return getattr(value, "__qualname__", None)
+
+
+def _source(kind: type) -> list[str]:
+    """What the methods say of a class that is not torch's own, whatever their layout and comments."""
+    if kind.__module__.startswith(("torch.", "builtins", "abc")):
+        return []
+    methods = [value for value in vars(kind).values() if inspect.isfunction(value)]
     try:
-        return "" if kind.__module__.startswith("torch.") else inspect.getsource(kind.forward)
-    except (OSError, TypeError):  # of a class that was typed in, say
-        return ""
+        return [ast.dump(ast.parse(textwrap.dedent(inspect.getsource(method)))) for method in methods]
+    except OSError:  # of a class that was typed in, say
+        return []
 
 
 def _reset(model: nn.Module) -> Callable[[], nn.Module]:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from slimming.errors import InputError
 from slimming.networks.kernels import Conv2d
 
+FILL = "fill"  # the buffer of a BatchNorm that spreads: what stands where the removed channels were
+
 
 class Reader(NamedTuple):
     """A layer that reads channels: channel c is its input columns offset + repeat c to offset + repeat (c + 1) - 1."""
@@ -34,7 +36,7 @@ class Site:
     tensor that others read too and a `select` gathers the kept channels for this consumer alone.
 
     The networks here have one `consumer` for every site. A network of somebody else's may have `readers` in its
-    place, or none and a `spread`, which puts zeros where the removed channels were; more layers whose outputs go
+    place, or none and a `spread`, which puts constants where the removed channels were; more layers whose outputs go
     (`tied`: depthwise convolutions, BatchNorms before them, gates); and a `gather` at the BatchNorm itself. Sites with
     one `leader` (a BatchNorm, the first of them) are added to one another, and keep the same channels.
     """

@@ -1,4 +1,4 @@
-"""What removed channels were to their readers: constants, which become biases."""
+"""What removed channels were to their readers: constants, which become biases, or stand where a site spreads."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from slimming.errors import InputError
-from slimming.networks.base import Network
+from slimming.networks.base import FILL, Network
 from slimming.networks.cuts import gone_from
+
+
+def fills(net: Network, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """{buffer: constants (channels that there once were,)} of the sites that spread: their shifts, exact at borders."""
+    found = {}
+    for site in net.sites:
+        if site.spread:
+            norm = net.get_submodule(site.norm)
+            gone = gone_from(norm, kept[site.norm])
+            found[f"{site.norm}.{FILL}"] = norm.fill.index_copy(0, norm.kept[gone], norm.bias[gone])
+    return found
 
 
 def biases(net: Network, kept: Mapping[str, Tensor], image: tuple[int, int, int]) -> dict[str, Tensor]:
@@ -18,13 +28,10 @@ def biases(net: Network, kept: Mapping[str, Tensor], image: tuple[int, int, int]
 
     A channel is constant when its scale is zero: what its reader then reads, after the activation, is its constant.
     Where the activation is not known, it is seen in a forward pass, rounded as that rounds.
-    InputError for a channel whose readers are not known.
     """
     copied, seen = copy.deepcopy(net).eval(), {}
     gone = {site.norm: gone_from(net.get_submodule(site.norm), kept[site.norm]) for site in net.sites}
     for site in net.sites:
-        if gone[site.norm].any() and not site.columns:
-            raise InputError(f"the readers of {site.norm} are not known, so that its constants cannot be theirs")
         copied.get_submodule(site.norm).weight.data[gone[site.norm]] = 0
         for reader in site.columns:
             copied.get_submodule(reader.path).register_forward_hook(

@@ -11,7 +11,7 @@ from torch import Tensor
 from slimming import networks
 from slimming.errors import InputError, unknown
 from slimming.networks import forms as written
-from slimming.networks.base import Network
+from slimming.networks.base import FILL, Network
 from slimming.networks.cuts import cuts, gone_from
 from slimming.pruning import compensation
 
@@ -68,7 +68,7 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: tuple[int, int, 
     source = net.state_dict() | net.constants(kept)
     if compensate:
         biases = compensation.biases(net, kept, compensate)
-        source |= {f"{consumer}.bias": bias for consumer, bias in biases.items()}
+        source |= {f"{consumer}.bias": bias for consumer, bias in biases.items()} | compensation.fills(net, kept)
         spec["biases"] = sorted({*biases, *net.spec.get("biases", ())})
     small = networks.from_spec(spec).to(device, first.dtype)
     rows, columns = cuts(net, kept)
@@ -80,7 +80,7 @@ def apply(net: Network, plan: Mapping[str, Tensor], compensate: tuple[int, int, 
     for name in small.state_dict():
         module, _, leaf = name.rpartition(".")
         tensor = source[name]
-        if module in rows and tensor.dim():
+        if module in rows and tensor.dim() and leaf != FILL:
             tensor = tensor.index_select(0, rows[module])
         if module in columns and leaf == "weight":
             tensor = tensor.index_select(1, columns[module])

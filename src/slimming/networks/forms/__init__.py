@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from slimming.errors import InputError, unknown
 from slimming.networks.base import Network, initialise
-from slimming.networks.forms.base import Form
+from slimming.networks.forms.base import Form, writable
 
-__all__ = ["Form", "contracted", "prepare", "registry", "write"]
+__all__ = ["Form", "contracted", "prepare", "registry", "writable", "write"]
 
 
 @functools.cache

@@ -26,6 +26,8 @@ class Form(nn.Module, ABC):
 
     def __init__(self, plain: nn.Conv2d | nn.Linear):
         super().__init__()
+        if not writable(plain):
+            raise InputError("is grouped, dilated, or pads otherwise than with zeros; leave it in its plain form")
         self.linear = isinstance(plain, nn.Linear)
         if self.linear:
             self.in_channels, self.out_channels = plain.in_features, plain.out_features
@@ -77,6 +79,13 @@ class Form(nn.Module, ABC):
     def taps(self) -> int:
         """The number of weights that a kernel has, k^2."""
         return math.prod(self.kernel_size)
+
+
+def writable(layer: nn.Conv2d | nn.Linear) -> bool:
+    """Whether a layer can be written in a form, which has no groups, no dilation, and pads with zeros."""
+    if isinstance(layer, nn.Linear):
+        return True
+    return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
 
 
 def check_ranks(form: str, **ranks: int) -> None:
