@@ -25,7 +25,7 @@ def place(tmp_path, monkeypatch):
 
 
 def compress(*options):
-    command = ["compress", "nets.py:small", "--data", "digits", "--threads", "1", "--output", "out", *options]
+    command = ["compress", "nets.py:small", "--data", "digits", "--output", "out", *options]
     return cli.main(command)
 
 

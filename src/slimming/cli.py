@@ -115,8 +115,6 @@ def compress(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         finetuned=options.finetune,
         lr=options.lr,
-        seed=options.seed,
-        threads=options.threads,
         kind=options.format,
     )
     for line in compress(asked, options.output):
@@ -397,8 +395,6 @@ def parser() -> Parser:
     added.add_argument("--epochs", type=whole, default=0, metavar="N", help="of training; 0: take weights as they are")
     added.add_argument("--finetune", type=whole, default=10, metavar="N", help="epochs after pruning (default: 10)")
     added.add_argument("--lr", type=float, default=0.01, help="first learning rate (default: 0.01)")
-    added.add_argument("--seed", type=int, default=1)
-    added.add_argument("--threads", type=count, default=os.cpu_count(), help="default: all")
     added.add_argument("--format", choices=("pt2", "onnx"), default="pt2")
     added.add_argument("--output", type=Path, required=True, metavar="DIR")
 

@@ -39,8 +39,6 @@ class Asked(NamedTuple):
     epochs: int
     finetuned: int
     lr: float
-    seed: int
-    threads: int
     kind: str
 
 
@@ -92,10 +90,10 @@ def _run(asked: Asked) -> Run:
         "datasets": {name: images},
         "networks": {NETWORK: asked.network},
         "methods": [asked.method],
-        "seeds": [asked.seed],
+        "seeds": [1],
         "ratios": [asked.ratio],
         "budget": asked.budget,
-        "threads": asked.threads,
+        "threads": os.cpu_count(),
         "schedule": {"epochs": max(1, asked.epochs), "lr": asked.lr},
     }
     (run,) = studies.parse(content, "compress").runs()

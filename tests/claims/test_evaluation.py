@@ -296,3 +296,46 @@ def test_what_a_study_allows_to_be_missing_lowers_the_number_of_seeds_and_is_sai
 def test_numbers_have_no_digits_that_differ_between_processors(table):
     numbers = [value for name in table.select_dtypes("float") for value in table[name].dropna()]
     assert numbers == [float(f"{value:.12g}") for value in numbers]
+
+
+def measured(folder, values, measure="selectivity-and-drop"):
+    """measures.csv beside a ledger: a value a seed of the method l1 as trained."""
+    panel = ledger.read(folder / "ledger.csv")[["dataset", "network"]].iloc[0].to_dict()
+    rows = [
+        panel | {"method": "l1", "seed": seed, "ratio": 0.0, "stage": "trained", "measure": measure, "value": value}
+        for seed, value in enumerate(values)
+    ]
+    pd.DataFrame(rows).to_csv(folder / "measures.csv", index=False)
+
+
+def find(direction, **more):
+    asked = {"measure": "selectivity-and-drop", "stage": "trained", "direction": direction, "margin": 0.2} | more
+    return {"treatments": ["l1"], "reference": None, "compare": None, "find": asked}
+
+
+@pytest.mark.parametrize(
+    ("asked", "verdict"),
+    [
+        (find("higher"), "reproduced"),
+        (find("lower"), "not reproduced"),
+        (find("similar", than=0.5), "reproduced"),
+        (find("higher", than=0.45), "partly"),
+        (find("higher", measure="conservation-gap"), "not attempted"),
+        (find("higher", stage="pruned"), "not attempted"),
+    ],
+)
+def test_a_measure_of_networks_is_compared_with_a_number(tmp_path, asked, verdict):
+    folder = simulated.panels(tmp_path, np.zeros((1, 5)))
+    measured(folder, [0.48, 0.5, 0.52, 0.49, 0.51])
+    found = evaluation.evaluate(folder, rules_file(tmp_path, asked))
+    assert [*found["verdict"][found["level"] != "ratio"]] == [verdict] * 3
+    if verdict != "not attempted":
+        row = found.query("level == 'comparison'").iloc[0]
+        assert row["estimate"] == pytest.approx(0.5 - asked["find"].get("than", 0))
+        assert (row["reference"], row["unit"], row["metric"]) == ("", "", "selectivity-and-drop")
+
+
+def test_without_analyses_a_finding_is_not_attempted(tmp_path):
+    found = evaluation.evaluate(simulated.panels(tmp_path, np.zeros((1, 5))), rules_file(tmp_path, find("higher")))
+    assert found["verdict"].tolist() == ["not attempted"] * 3
+    assert "no analysis measured selectivity-and-drop of trained networks of l1" in found["reason"].iloc[-1]

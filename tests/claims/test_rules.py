@@ -134,7 +134,7 @@ def test_a_wrong_claim_is_refused_in_one_line(tmp_path, change, message):
     assert refusal(tmp_path, {"claims": [CLAIM | change]}).startswith(message)
 
 
-@pytest.mark.parametrize("missing", ["id", "words", "source", "reading", "treatments", "reference", "compare"])
+@pytest.mark.parametrize("missing", ["id", "words", "source", "reading", "treatments"])
 def test_a_claim_needs_each_of_its_parts(tmp_path, missing):
     where = 0 if missing == "id" else "better"
     claim = {key: value for key, value in CLAIM.items() if key != missing}
@@ -160,3 +160,31 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path, content, message):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.yaml: not a readable YAML file"):
         rules.load(tmp_path / "nowhere.yaml")
+
+
+FINDING = {"measure": "largest-drop", "stage": "trained", "direction": "lower", "than": 5, "margin": 2}
+FOUND = {key: value for key, value in CLAIM.items() if key not in ("reference", "compare")} | {"find": FINDING}
+
+
+def test_what_is_found_on_one_network_is_said_with_its_measure_and_number(tmp_path):
+    (claim,) = load(tmp_path, {"claims": [FOUND]}).claims
+    assert claim.decides.words == "largest loss of accuracy without one unit, before pruning: lower than 5 points"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"find": FINDING | {"measure": "largest-dorp"}}, "did you mean 'largest-drop'"),
+        ({"find": FINDING | {"tolerance": 1}}, "unknown key 'tolerance'"),
+        ({"find": FINDING | {"direction": "less"}}, "unknown direction 'less'"),
+        ({"reference": "l1"}, "what is found has no reference"),
+        ({"compare": COMPARE}, "give it compare, or find"),
+        ({"find": None}, "give it compare, or find"),
+        ({"find": None, "compare": COMPARE}, "a comparison needs a reference"),
+        ({"provided": [COMPARE]}, "conditions go with compare"),
+    ],
+)
+def test_a_faulty_finding_is_refused_with_its_claim(tmp_path, change, message):
+    said = refusal(tmp_path, {"claims": [FOUND | change]})
+    assert said.startswith("claims.better")
+    assert message in said

@@ -41,6 +41,12 @@ def test_networks_are_analysed_tabulated_and_drawn(made):
             json.loads((folder / made.run.slug / f"{stem}.json").read_text()) for stem in ("trained", "pruned-0.5")
         ]
         assert len(rows) == sum(len(one["analyses"][name]) for one in found)
+    measured = analysed.measures(made.folder)
+    assert {*measured["measure"]} == {*analyses.measures()}
+    units = analysed.read(made.folder / "units.csv")
+    drops = units[units["stage"] == "pruned"]["drop"]
+    of = measured[(measured["stage"] == "pruned") & (measured["measure"] == "largest-drop")]
+    assert of["value"].tolist() == pytest.approx([100 * drops.max()])
     assert cli.main(["draw", *map(str, files), "--output", str(made.folder / "figures")]) == 0
     drawn = {path.stem for path in (made.folder / "figures").iterdir()}
     assert drawn == {f"{name}-digits" for analysis in analyses.registry().values() for name in analysis.figures}

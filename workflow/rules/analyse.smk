@@ -51,7 +51,10 @@ if STUDY.analyses:
         input:
             every(ANALYSED),
         output:
-            [f"{RESULTS}/{analyses.get(name).table}.csv" for name in STUDY.analyses],
+            tables=[
+                f"{RESULTS}/{analyses.get(name).table}.csv" for name in STUDY.analyses
+            ],
+            measures=f"{RESULTS}/measures.csv",
         log:
             f"{LOGS}/tabulate.log",
         benchmark:
@@ -75,7 +78,7 @@ if STUDY.analyses:
 
     rule draw:
         input:
-            rules.tabulate.output,
+            rules.tabulate.output.tables,
         output:
             report(
                 expand(

@@ -15,6 +15,7 @@ DRAWINGS = [
     "channels-kept",
     "training-curves",
 ]
+MEASURES = [f"{RESULTS}/measures.csv"] if STUDY.analyses else []
 CLAIMS = [own(f"config/claims/{paper}.yaml") for paper in STUDY.claims]
 NUMBERS = f"{RESULTS}/paper"  # what the paper prints of this study
 PAPER = f"{RESULTS}/paper.pdf"
@@ -139,6 +140,7 @@ rule figures:
 rule claims:
     input:
         ledger=LEDGER.values(),
+        measures=MEASURES,
         rules=CLAIMS,
     output:
         report(

@@ -17,8 +17,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slimming.errors import unknown
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from slimming.data import Dataset
     from slimming.networks.base import Network
+
+
+class Measure(NamedTuple):
+    """A number of one network, made of its rows in an analysis's table: what claims are about.
+
+    unit      "points" of accuracy (hundredths), or "" for a number without
+    words     for readers
+    of        rows -> the number; NaN where the rows cannot say
+    """
+
+    unit: str
+    words: str
+    of: Callable[[pd.DataFrame], float]
 
 
 class Analysis(NamedTuple):
@@ -28,12 +43,14 @@ class Analysis(NamedTuple):
     columns   of the table, behind the ledger's key
     figures   that are drawn of it (reporting.analysed)
     analyse   analyse(net, dense, dataset) -> rows {column: value}, JSON-able; `dense` is the network before pruning
+    measures  {name: measure} of the rows of a network
     """
 
     table: str
     columns: tuple[str, ...]
     figures: tuple[str, ...]
     analyse: Callable[[Network, Network, Dataset], list[dict[str, Any]]]
+    measures: Mapping[str, Measure] = {}
 
 
 @functools.cache
@@ -50,3 +67,8 @@ def get(name: str) -> Analysis:
     if name not in registry():
         raise unknown("analysis", name, registry())
     return registry()[name]
+
+
+def measures() -> Mapping[str, Measure]:
+    """{name: measure} of every analysis."""
+    return {name: measure for analysis in registry().values() for name, measure in analysis.measures.items()}

@@ -18,9 +18,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from slimming.analyses import Analysis
+from slimming.analyses import Analysis, Measure
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from slimming.data import Dataset
@@ -93,4 +94,25 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-ANALYSES = {"ablation": Analysis("units", COLUMNS, ("damage", "attributes"), analyse)}
+def _rank_correlation(one: str, other: str) -> Measure:
+    def of(rows: pd.DataFrame) -> float:
+        return rows[[one, other]].rank().corr().iloc[0, 1]
+
+    words = {"drop": "the accuracy lost without the unit", "class_drop": "what the worst class loses without it"}
+    return Measure("", f"rank correlation over units of {one} with {words[other]}", of)
+
+
+MEASURES = {
+    "median-drop": Measure(
+        "points", "median over units of the accuracy lost without one", lambda rows: 100 * rows["drop"].median()
+    ),
+    "largest-drop": Measure(
+        "points", "largest loss of accuracy without one unit", lambda rows: 100 * rows["drop"].max()
+    ),
+    "largest-class-drop": Measure(
+        "points", "largest loss of a class's accuracy without one unit", lambda rows: 100 * rows["class_drop"].max()
+    ),
+    "selectivity-and-drop": _rank_correlation("selectivity", "drop"),
+    "selectivity-and-class-drop": _rank_correlation("selectivity", "class_drop"),
+}
+ANALYSES = {"ablation": Analysis("units", COLUMNS, ("damage", "attributes"), analyse, MEASURES)}

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slimming.analyses import Analysis
+from slimming.analyses import Analysis, Measure
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from slimming.data import Dataset
@@ -152,4 +153,21 @@ def _share(errors: Tensor, sizes: Tensor) -> float | None:
     return (errors.mean() / sizes.mean()).item() if sizes.any() else None
 
 
-ANALYSES = {"xgrad-cam": Analysis("maps", COLUMNS, ("likeness", "axioms"), analyse)}
+def _gap(axiom: str) -> Measure:
+    def of(rows: pd.DataFrame) -> float:
+        return (rows[f"{axiom}_xgrad"] - rows[f"{axiom}_grad"]).iloc[1:].mean()  # NaN of no rows
+
+    return Measure("", f"error of {axiom}, XGrad-CAM's minus Grad-CAM's, before the last layer", of)
+
+
+def _mean(column: str, words: str) -> Measure:
+    return Measure("", words, lambda rows: rows[column].mean())
+
+
+MEASURES = {
+    "conservation-gap": _gap("conservation"),
+    "sensitivity-gap": _gap("sensitivity"),
+    "map-correlation": _mean("correlation", "rank correlation of maps with those before pruning"),
+    "map-overlap": _mean("overlap", "share of the brightest fifth of pixels that maps share with those before pruning"),
+}
+ANALYSES = {"xgrad-cam": Analysis("maps", COLUMNS, ("likeness", "axioms"), analyse, MEASURES)}

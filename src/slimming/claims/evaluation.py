@@ -16,9 +16,9 @@ import pandas as pd
 from pandera.errors import SchemaError, SchemaErrors
 from pandera.pandas import Check, Column, DataFrameSchema
 
-from slimming import ledger, tensorfile
+from slimming import analysed, ledger, tensorfile
 from slimming.claims import evidence, judgement, rules, statistics
-from slimming.claims.rules import Claim, Comparison, Rules
+from slimming.claims.rules import Claim, Comparison, Finding, Rules
 from slimming.errors import InputError
 from slimming.stages.table import STAGES
 
@@ -42,11 +42,13 @@ SCHEMA = DataFrameSchema(
         "treatment": _text(),
         "reference": _text(),
         "comparison": _text(),
-        "metric": _text("", "accuracy", "parameters", "macs", "bytes"),
+        "metric": _text(),  # accuracy, a size, or a measure of analyses
         "stage": _text("", *STAGES),
         "ratio": _number(Check.in_range(0, 1)),
         "seeds": Column("Int64", Check.ge(1), nullable=True, coerce=True),
-        "estimate": _number(),  # mean over seeds of treatment minus reference, in `unit`, and its interval
+        # Mean over seeds, with its interval, in `unit`: of treatment minus reference, or, without a reference, of the
+        # measure minus what it is compared with.
+        "estimate": _number(),
         "low": _number(),
         "high": _number(),
         "unit": _text("", "points", "%"),
@@ -65,14 +67,21 @@ TEXT = [name for name, column in SCHEMA.columns.items() if str(column.dtype).sta
 
 
 class Case(NamedTuple):
-    """A comparison of two methods on a data set and network; without evidence, `lacking` says why."""
+    """A comparison of two methods on a data set and network, or a finding on one; without evidence, `lacking` says why.
+
+    methods: of a finding, its method and "".
+    """
 
     claim: Claim
-    comparison: Comparison
+    comparison: Comparison | Finding
     panel: tuple[str, str]
     methods: tuple[str, str]
     found: evidence.Evidence | None
     lacking: str
+
+    @property
+    def subject(self) -> str:
+        return " against ".join(filter(None, self.methods))
 
     def row(self, level: str, comparison: str, **values: Any) -> dict[str, Any]:
         return {
@@ -93,8 +102,8 @@ def evaluate(ledger_dir: str | os.PathLike, claims_files: rules.Files) -> pd.Dat
     for a faulty claims file or ledger, one with a missing row included that missing.csv does not list.
     """
     asked, frame, forgone = rules.load(claims_files), evidence.read(ledger_dir), ledger.missing(ledger_dir)
-    panels = dict(iter(frame.groupby(evidence.PANEL)))
-    cases = [case for claim in asked.claims for case in _cases(claim, panels, asked.dense)]
+    panels, measures = dict(iter(frame.groupby(evidence.PANEL))), analysed.measures(ledger_dir)
+    cases = [case for claim in asked.claims for case in _cases(claim, panels, measures, asked.dense)]
     raw = np.array([_p_values(case) for case in cases]).reshape(-1, 2)
     adjusted = np.full_like(raw, np.nan)
     for panel in panels:
@@ -137,7 +146,9 @@ def _validated(frame: pd.DataFrame) -> pd.DataFrame:
     return SCHEMA.validate(frame.fillna(dict.fromkeys(TEXT, "")))
 
 
-def _cases(claim: Claim, panels: Mapping[tuple[str, str], pd.DataFrame], dense: str) -> Iterator[Case]:
+def _cases(
+    claim: Claim, panels: Mapping[tuple[str, str], pd.DataFrame], measures: pd.DataFrame, dense: str
+) -> Iterator[Case]:
     """Every comparison of a claim: by data set and network, by methods, first what decides, then the conditions."""
     for panel, frame in panels.items():
         dataset, network = panel
@@ -146,9 +157,14 @@ def _cases(claim: Claim, panels: Mapping[tuple[str, str], pd.DataFrame], dense: 
         known = sorted(frame["method"].unique())
         # A pattern that no method matches stands for itself, so that it is reported as lacking.
         treatments = [name for pattern in claim.treatments for name in _matching(known, [pattern]) or [pattern]]
-        references = _matching(known, [claim.reference]) or [claim.reference]
+        references = (_matching(known, [claim.reference]) or [claim.reference]) if claim.reference else [""]
+        mine = measures[(measures["dataset"] == dataset) & (measures["network"] == network)]
         for methods in itertools.product(dict.fromkeys(treatments), references):
-            for comparison in (claim.compare, *claim.provided):
+            if claim.find:
+                found = evidence.found(mine, claim.find, methods[0], claim.ratios)
+                said = (None, found) if isinstance(found, str) else (found, "")
+                yield Case(claim, claim.find, panel, methods, *said)
+            for comparison in (claim.compare, *claim.provided) if claim.compare else ():
                 lacking = evidence.lacking(frame, comparison, methods, claim.ratios, dense)
                 found = None if lacking else evidence.gather(frame, comparison, *methods, claim.ratios, dense)
                 yield Case(claim, comparison, panel, methods, found, lacking)
@@ -184,10 +200,10 @@ def _judged(
     return {**row, **described, "p": adjusted[0], "p_against": adjusted[1], "verdict": verdict, "reason": reason}
 
 
-def _described(comparison: Comparison, differences: np.ndarray, confidence: float) -> dict[str, Any]:
+def _described(comparison: Comparison | Finding, differences: np.ndarray, confidence: float) -> dict[str, Any]:
     """Number of seeds, mean and interval, in the comparison's unit."""
     values = np.array([differences.mean(), *statistics.interval(differences, confidence)])
-    shown = values if comparison.metric == "accuracy" else 100 * np.expm1(values)
+    shown = 100 * np.expm1(values) if comparison.unit == "%" else values
     return {"seeds": len(differences)} | dict(zip(("estimate", "low", "high"), shown.tolist(), strict=True))
 
 
@@ -197,7 +213,7 @@ def _panel(judged: Sequence[tuple[Case, dict]]) -> dict[str, Any]:
     for (case, main), *conditions in _grouped(judged, "methods"):
         verdict = judgement.with_conditions(main["verdict"], [row["verdict"] for _, row in conditions])
         unmet = [f"{row['comparison']}: {row['verdict']}" for _, row in conditions if verdict != main["verdict"]]
-        notes.append(" against ".join(case.methods) + f": {verdict}" + (f" ({', '.join(unmet)})" if unmet else ""))
+        notes.append(case.subject + f": {verdict}" + (f" ({', '.join(unmet)})" if unmet else ""))
         verdicts.append(verdict)
     case = judged[0][0]
     row = {"claim": case.claim.id, "level": "panel", "verdict": judgement.combine(verdicts), "reason": "; ".join(notes)}

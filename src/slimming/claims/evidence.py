@@ -20,13 +20,15 @@ from slimming.errors import InputError
 from slimming.schema import KEY
 
 if TYPE_CHECKING:
-    from slimming.claims.rules import Comparison
+    from slimming.claims.rules import Comparison, Finding
 
 PANEL = ["dataset", "network"]
 
 
 class Evidence(NamedTuple):
     """Treatment minus reference, a number a seed: percentage points of accuracy, or log of the ratio of sizes.
+
+    Of a finding (rules.Finding), the measure minus what it is compared with, in the measure's unit.
 
     `by_ratio` has the differences at each ratio, (seeds,) each, where `differences`, (seeds,), are their mean.
     `open_treatment` and `open_reference` count the seeds at which a method still keeps its accuracy at the largest
@@ -149,6 +151,20 @@ def smallest(sizes: np.ndarray, accuracies: np.ndarray, target: float, dense: fl
         return float(np.exp(logs[0])), True
     share = (target - heights[first - 1]) / (heights[first] - heights[first - 1])
     return float(np.exp(logs[first - 1] + share * (logs[first] - logs[first - 1]))), False
+
+
+def found(measures: pd.DataFrame, finding: Finding, method: str, ratios: Sequence[float] = ()) -> Evidence | str:
+    """What `measures` (analysed.measures), of one data set and network, have of `finding`; or why they have nothing."""
+    rows = measures[(measures["measure"] == finding.measure) & (measures["stage"] == finding.stage)]
+    rows = rows[(rows["method"] == method) & (rows["ratio"].isin(ratios) if ratios else True)]
+    if rows.empty:
+        return f"no analysis measured {finding.measure} of {finding.stage} networks of {method}"
+    table = rows.pivot(index="seed", columns="ratio", values="value") - finding.than
+    whole = table.dropna()
+    if whole.empty:
+        return f"{finding.measure} has no value for these networks"
+    by_ratio = {float(ratio): whole[ratio].to_numpy() for ratio in whole}
+    return Evidence(whole.mean(axis=1).to_numpy(), by_ratio, seeds=len(table))
 
 
 def _by_ratio(panel: pd.DataFrame, comparison: Comparison, method: str, ratios: Sequence[float]) -> pd.DataFrame:

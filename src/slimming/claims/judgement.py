@@ -27,7 +27,7 @@ from slimming.claims import rules, statistics
 
 if TYPE_CHECKING:
     from slimming.claims.evidence import Evidence
-    from slimming.claims.rules import Comparison
+    from slimming.claims.rules import Comparison, Finding
 
 REPRODUCED, PARTLY, NOT_REPRODUCED = "reproduced", "partly", "not reproduced"
 INCONCLUSIVE, NOT_ATTEMPTED = "inconclusive", "not attempted"
@@ -47,7 +47,7 @@ REASONS = {  # by whether the claim is of similarity
 }
 
 
-def p_values(comparison: Comparison, evidence: Evidence) -> tuple[float, float]:
+def p_values(comparison: Comparison | Finding, evidence: Evidence) -> tuple[float, float]:
     """p for and p against `comparison`, not adjusted.
 
     Of a curve that ends before accuracy is lost only a bound is known: the reference's smallest network may be smaller
@@ -61,9 +61,9 @@ def p_values(comparison: Comparison, evidence: Evidence) -> tuple[float, float]:
     return 1.0 if evidence.open_reference else p, 1.0 if evidence.open_treatment else p_against
 
 
-def inner_margin(comparison: Comparison) -> float:
+def inner_margin(comparison: Comparison | Finding) -> float:
     """The margin in the unit of Evidence: a network m % smaller has a size whose log is -ln(1 - m/100) smaller."""
-    return comparison.margin if comparison.metric == "accuracy" else -math.log1p(-comparison.margin / 100)
+    return -math.log1p(-comparison.margin / 100) if comparison.unit == "%" else comparison.margin
 
 
 def verdict(p: float, p_against: float, level: float) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from slimming import yamlfile
+from slimming import analyses, yamlfile
 from slimming.errors import InputError, unknown
 from slimming.naming import NAME
 from slimming.settings import Model, Ratio
@@ -23,7 +23,7 @@ Pattern = Annotated[str, Field(min_length=1)]
 
 def amount(value: float, unit: str) -> str:
     """ "1 point", "0.5 points", "10 %"."""
-    return f"{value:g} {'point' if (value, unit) == (1, 'points') else unit}"
+    return f"{value:g} {'point' if (value, unit) == (1, 'points') else unit}".strip()
 
 
 class Comparison(Model):
@@ -61,22 +61,75 @@ class Comparison(Model):
         return f"{self.subject} of the smallest network within {points} of the dense accuracy: {self.direction}"
 
 
+class Finding(Model):
+    """A measure of analyses, of a network by itself: its mean over ratios is compared with a number."""
+
+    measure: str
+    stage: Literal[*STAGES]
+    direction: Literal["higher", "lower", "similar"]
+    than: float = Field(0, description="what the measure is compared with, in its unit")
+    margin: float = Field(gt=0, description="the difference that would matter, in the measure's unit")
+
+    tolerance: ClassVar[None] = None
+
+    @field_validator("measure")
+    @classmethod
+    def _known(cls, measure: str) -> str:
+        if measure not in analyses.measures():
+            raise ValueError(str(unknown("measure", measure, analyses.measures())))
+        return measure
+
+    @property
+    def metric(self) -> str:
+        return self.measure
+
+    @property
+    def unit(self) -> str:
+        return analyses.measures()[self.measure].unit
+
+    @property
+    def subject(self) -> str:
+        """What is measured at one ratio."""
+        return f"{analyses.measures()[self.measure].words}, {STAGES[self.stage].words}"
+
+    @property
+    def words(self) -> str:
+        """What is measured, and what is claimed of it."""
+        to = "to" if self.direction == "similar" else "than"
+        return f"{self.subject}: {self.direction} {to} {amount(self.than, self.unit)}"
+
+
 class Claim(Model):
     id: Annotated[str, Field(pattern=NAME)]
     words: str = Field(description="the claim as the paper puts it")
     source: str
     reading: str = Field(description="what it is taken to say")
     treatments: list[Pattern] = Field(min_length=1, description="methods by name, or by pattern as in file names")
-    reference: Pattern = Field(description="what they are compared with, by name or pattern")
-    compare: Comparison = Field(description="what decides")
+    reference: Pattern | None = Field(None, description="what they are compared with, by name or pattern")
+    compare: Comparison | None = Field(None, description="what decides, where there is a reference")
+    find: Finding | None = Field(None, description="what decides, where there is none")
     provided: list[Comparison] = Field([], description="conditions that must hold too")
     datasets: list[Pattern] = Field(["*"], description="names or patterns; default: all of the study")
     networks: list[Pattern] = Field(["*"], description="names or patterns; default: all of the study")
     ratios: list[Ratio] = Field([], description="default: all that the study has at the stage")
 
+    @property
+    def decides(self) -> Comparison | Finding:
+        return self.compare or self.find
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Claim:
+        if bool(self.compare) == bool(self.find):
+            raise ValueError("give it compare, or find")
+        if bool(self.compare) != bool(self.reference):
+            raise ValueError("a comparison needs a reference" if self.compare else "what is found has no reference")
+        if self.find and self.provided:
+            raise ValueError("conditions go with compare; make two claims of two findings")
+        return self
+
     @model_validator(mode="after")
     def _distinct(self) -> Claim:
-        measures = [(part.metric, part.stage, part.tolerance) for part in (self.compare, *self.provided)]
+        measures = [(part.metric, part.stage, part.tolerance) for part in (self.decides, *self.provided)]
         if len(set(measures)) < len(measures):
             raise ValueError("two of its comparisons are of the same measure")
         return self
@@ -141,7 +194,10 @@ def _fault(fault: Any, content: Any) -> str:
     if path[:1] == ["claims"] and len(path) > 1:
         claim = content["claims"][path[1]]
         path[1] = claim.get("id", path[1]) if isinstance(claim, dict) else path[1]
-    model = Comparison if {"compare", "provided"} & set(path) else Claim if path[:1] == ["claims"] else Rules
+    if "find" in path:
+        model = Finding
+    else:
+        model = Comparison if {"compare", "provided"} & set(path) else Claim if path[:1] == ["claims"] else Rules
     if fault["type"] == "extra_forbidden":
         return f"{_joined(path[:-1])}: {unknown('key', path[-1], model.model_fields)}"
     if fault["type"] == "literal_error":

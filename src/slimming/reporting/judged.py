@@ -2,6 +2,7 @@ r"""Claims, verdicts and published results as the paper shows them: macros for t
 
     \Claim<Claim><Column>                                                 of the overall verdict
     \Claim<Claim><Data set><Network><Treatment>Versus<Reference><Metric><Stage><Column>     of a comparison
+    \Claim<Claim><Data set><Network><Method><Measure><Stage><Column>      of a finding
     \Published<Column><Stage><Data set><Network><Method>[At<Ratio>]Source<Number>   as printed, accuracies in per cent
 
 Names are spelled as in macros; columns are those of claims.csv and references.csv. Not for judging: what is printed
@@ -74,7 +75,7 @@ def _blocks(claim: rules.Claim, comparisons: list[dict]) -> list[dict]:
     mine = [row for row in comparisons if row["claim"] == claim.id]
     return [
         {"comparison": comparison, "rows": [row for row in mine if row["comparison"] == comparison.words]}
-        for comparison in (claim.compare, *claim.provided)
+        for comparison in (claim.decides, *claim.provided)
     ]
 
 
@@ -104,7 +105,8 @@ def _published(pairs: pd.DataFrame, file: str) -> Iterator[tuple[str, Macro]]:
 
 def _claim_macro(row: Mapping, column: str) -> str:
     dataset, network, treatment, reference, metric, stage = (row[key] for key in COMPARED)
-    where = [dataset, network, treatment, "versus", reference, metric, stage] if metric else []
+    versus = ["versus", reference] if reference else []
+    where = [dataset, network, treatment, *versus, metric, stage] if metric else []
     return letters("claim", row["claim"], *where, column)
 
 
