@@ -62,7 +62,7 @@ def read(path: str | os.PathLike) -> pd.DataFrame:
 
 def _parsed(path: str | os.PathLike, known: list[list[str]]) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"class": str})
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"class": str, "told": str})
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable table ({' '.join(str(error).split())}); make it again") from error
     if [*frame] not in known:

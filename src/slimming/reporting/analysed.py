@@ -126,9 +126,90 @@ def axioms(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def hurt(rows: pd.DataFrame) -> Figure:
+    """What classes' accuracies gained or lost right after pruning, mean over seeds and ratios; a panel a network."""
+    rows = rows[rows["stage"] != "trained"]
+    networks, classes = [*dict.fromkeys(rows["network"])], [*dict.fromkeys(rows["class"])]
+    rows = rows[rows["stage"] == min(rows["stage"], key=[*STAGES].index)]
+    methods = sorted(rows["method"].unique(), key=style.order)
+    figure = Figure(figsize=(WIDTH, 0.16 * len(methods) + 1.0))
+    axes = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
+    for axis, network in zip(axes, networks, strict=True):
+        mine = rows[rows["network"] == network].groupby(["method", "class"])["change"].mean().unstack()
+        values = 100 * mine.reindex(index=methods, columns=classes)
+        shades = axis.pcolormesh(values, cmap="RdBu", vmin=-100, vmax=100, edgecolors="white", lw=0.3)
+        axis.set_xticks(np.arange(len(classes)) + 0.5, classes, rotation=90, fontsize=5)
+        axis.set_title(style.name(network), loc="left")
+    axes[0].set_yticks(np.arange(len(methods)) + 0.5, map(style.method, methods), fontsize=5)
+    axes[0].invert_yaxis()
+    figure.colorbar(shades, ax=axes, label="points of accuracy")
+    return figure
+
+
+def mattered(rows: pd.DataFrame) -> Figure:
+    """What a class lost by pruning, against what the channels that went were worth to it.
+
+    A panel a network, a dot a class, method, ratio and seed.
+    """
+    rows = rows[(rows["stage"] == "pruned") & rows["damage"].notna()]
+    networks = [*dict.fromkeys(rows["network"])]
+    figure = Figure(figsize=(WIDTH, 2.2))
+    axes = figure.subplots(1, max(1, len(networks)), squeeze=False, sharey=True)[0]
+    for axis, network in zip(axes, networks, strict=False):
+        for method, mine in rows[rows["network"] == network].groupby("method"):
+            look = style.line(method) | {"linestyle": "", "alpha": 0.6}
+            axis.plot(100 * mine["damage"], -100 * mine["change"], label=style.method(method), **look)
+        axis.axhline(0, color=style.GREY, lw=0.6)
+        axis.set_title(style.name(network), loc="left")
+        axis.set_xlabel("lost without one of them, mean (points)")
+    axes[0].set_ylabel("Accuracy that a class\nlost by pruning (points)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(6, len(handles)))
+    return figure
+
+
+def pictures(rows: pd.DataFrame) -> Figure:
+    """Images, and what the network looks at before pruning and after each stage; of the last method, a column an image.
+
+    Of the first network, seed and ratio. A frame is red where the class is not told right.
+    """
+    seen = rows[(rows["network"] == rows["network"].iloc[0]) & (rows["seed"] == rows["seed"].min())]
+    seen = seen[seen["method"] == max(seen["method"].unique(), key=style.order)]
+    drawn = seen.dropna(subset="picture").set_index("image")["picture"]
+    shown = {number: np.array(json.loads(text)) for number, text in drawn.items()}
+    seen = seen[seen["ratio"].isin([0, seen["ratio"][seen["ratio"] > 0].min()])]
+    stages = [stage for stage in STAGES if stage in set(seen["stage"])]
+    figure = Figure(figsize=(WIDTH, 0.75 * len(stages) + 0.9))
+    axes = figure.subplots(len(stages) + 1, len(shown), squeeze=False)
+    for column, (number, pixels) in enumerate(shown.items()):
+        pixels = pixels.transpose(1, 2, 0).squeeze()
+        cells = [None, *(seen[(seen["image"] == number) & (seen["stage"] == stage)] for stage in stages)]
+        for row, cell in enumerate(cells):
+            axis = axes[row, column]
+            axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if cell is None:
+                continue
+            height, width = pixels.shape[:2]
+            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+            values = np.array(json.loads(cell["map"].iloc[0]))
+            axis.imshow(values, cmap="inferno", alpha=0.6, extent=extent, interpolation="bilinear", vmin=0, vmax=255)
+            wrong = cell["told"].iloc[0] != cell["class"].iloc[0]
+            axis.spines[:].set(visible=True, color="#d62728" if wrong else style.GREY, linewidth=1.5 if wrong else 0.5)
+        axes[0, column].set_title(str(seen[seen["image"] == number]["class"].iloc[0]), fontsize=6)
+    for row, words in enumerate(["image", *(STAGES[stage].words for stage in stages)]):
+        axes[row, 0].set_ylabel(words, fontsize=5.5)
+    return figure
+
+
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "damage": damage,
     "attributes": attributes,
     "likeness": likeness,
     "axioms": axioms,
+    "hurt": hurt,
+    "mattered": mattered,
+    "pictures": pictures,
 }
