@@ -224,7 +224,7 @@ def claims(options: argparse.Namespace) -> None:
 def page(options: argparse.Namespace) -> None:
     from slimming.reporting import page
 
-    page.write(options.ledger, options.output, options.claims, options.reaffirmed)
+    page.write(options.ledger, options.output, options.claims, options.reaffirmed, options.figures)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -468,6 +468,7 @@ def parser() -> Parser:
         )
         added.add_argument("--output", required=True, type=Path, metavar="FILE")
     added.add_argument("--reaffirmed", nargs="*", default=(), metavar="WORDS", help="what `slimming reaffirm` found")
+    added.add_argument("--figures", nargs="*", default=(), type=Path, metavar="SVG", help="figures of analyses")
 
     added = stage(compare, "print the tables of two studies as differences with intervals")
     added.add_argument("first", metavar="STUDY", help="name of a study in results/, or folder of a ledger")

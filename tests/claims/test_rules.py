@@ -188,3 +188,15 @@ def test_a_faulty_finding_is_refused_with_its_claim(tmp_path, change, message):
     said = refusal(tmp_path, {"claims": [FOUND | change]})
     assert said.startswith("claims.better")
     assert message in said
+
+
+def test_every_file_of_claims_names_its_paper():
+    given = sorted(OURS.parent.glob("*.yaml"))
+    assert len(rules.papers(given)) == len(given)
+    assert rules.papers(OURS)[0].title == "Improving Network Slimming with Nonconvex Regularization"
+
+
+def test_a_faulty_list_of_papers_is_refused(tmp_path):
+    (tmp_path / "papers.csv").write_text("claims,name\nclaims,A paper\n")
+    with pytest.raises(InputError, match=r"papers\.csv: its columns are claims, title, source, url"):
+        rules.papers(tmp_path / "claims.yaml")

@@ -161,3 +161,31 @@ def test_a_log_has_epochs_without_a_test(tmp_path):
     ledger.write("synthetic", paths, tmp_path / "ledger")
     page.write(tmp_path / "ledger", tmp_path / "report.html")
     assert '"test_accuracy": [null, ' in (tmp_path / "report.html").read_text()
+
+
+def test_analyses_are_shown_where_the_folder_has_their_measures(written, tmp_path):
+    assert 'id="analyses"' not in (written / "report.html").read_text(encoding="utf-8")
+    folder = tmp_path / "analysed"
+    shutil.copytree(written, folder)
+    rows = ledger.read(folder / "ledger.csv").query("stage == 'trained' and method == 'l1'")
+    key = rows[["dataset", "network", "method", "seed", "ratio", "stage"]]
+    key.assign(measure="largest-drop", value=range(len(key))).to_csv(folder / "measures.csv", index=False)
+    (tmp_path / "hurt-digits.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    page.write(folder, folder / "report.html", figures=[tmp_path / "hurt-digits.svg"])
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Largest loss of accuracy without one unit (points)" in text
+    count = len(rows[rows["network"] == rows["network"].iloc[0]])
+    assert f"[0, {count - 1}]" in text
+    assert 'src="data:image/svg+xml;base64,' in text
+
+
+def test_the_page_names_the_papers_whose_claims_are_judged(written, tmp_path):
+    claims = Path(__file__).parents[2] / "config/claims"
+    page.write(written, tmp_path / "one.html", claims / "nonconvex-slimming.yaml")
+    assert "<h1>Improving Network Slimming with Nonconvex Regularization</h1>" in (tmp_path / "one.html").read_text()
+    both = [claims / "unit-ablation.yaml", claims / "class-activation-maps.yaml"]
+    page.write(written, tmp_path / "two.html", both)
+    text = (tmp_path / "two.html").read_text()
+    assert "A replication of 2 papers" in text
+    assert "Revisiting the Importance of Individual Units" in text
+    assert "Nonconvex" not in text

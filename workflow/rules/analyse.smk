@@ -6,9 +6,6 @@ if STUDY.analyses:
         draw,
 
     ANALYSES = f"{RESULTS}/analyses"
-    DRAWN = [
-        figure for name in STUDY.analyses for figure in analyses.get(name).figures
-    ]
     ANALYSED = [
         {"found": f"{ANALYSES}/{{run}}/{stem(*step)}.json"}
         for step in STUDY.steps()
@@ -81,20 +78,15 @@ if STUDY.analyses:
             rules.tabulate.output.tables,
         output:
             report(
-                expand(
-                    f"{FIGURES}/{{name}}-{{dataset}}.svg",
-                    name=DRAWN,
-                    dataset=STUDY.datasets,
-                ),
+                LOOKS,
                 category="Figures",
                 caption="../report/figure.rst",
             ),
-            expand(
-                f"{FIGURES}/{{name}}-{{dataset}}.{{format}}",
-                name=DRAWN,
-                dataset=STUDY.datasets,
-                format=["pdf", "png"],
-            ),
+            [
+                Path(look).with_suffix(f".{format}")
+                for look in LOOKS
+                for format in ("pdf", "png")
+            ],
         log:
             f"{LOGS}/draw.log",
         benchmark:

@@ -16,6 +16,12 @@ DRAWINGS = [
     "training-curves",
 ]
 MEASURES = [f"{RESULTS}/measures.csv"] if STUDY.analyses else []
+LOOKS = [
+    f"{FIGURES}/{figure}-{dataset}.svg"
+    for name in STUDY.analyses
+    for figure in analyses.get(name).figures
+    for dataset in STUDY.datasets
+]
 CLAIMS = [own(f"config/claims/{paper}.yaml") for paper in STUDY.claims]
 NUMBERS = f"{RESULTS}/paper"  # what the paper prints of this study
 PAPER = f"{RESULTS}/paper.pdf"
@@ -173,6 +179,9 @@ rule page:
         ledger=LEDGER.values(),
         claims=rules.claims.output,
         rules=CLAIMS,
+        papers=own("config/claims/papers.csv"),
+        measures=MEASURES,
+        drawn=LOOKS,
     output:
         f"{RESULTS}/report.html",
     log:
@@ -197,7 +206,7 @@ rule page:
         f"page of {STUDY.name}"
     shell:
         "slimming page {params.ledger} --claims {input.rules:q} --output {output}"
-        " --reaffirmed {params.reaffirmed:q} 2> {log}"
+        " --reaffirmed {params.reaffirmed:q} --figures {input.drawn:q} 2> {log}"
 
 
 rule macros:

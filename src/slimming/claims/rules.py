@@ -5,10 +5,11 @@ Not for deciding anything: evaluation does that, with these rules and a ledger.
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -177,6 +178,30 @@ def load(given: Files) -> Rules:
         if twice:
             raise InputError(f"{path}: a claim has the id {min(twice)}, which one in another file has too")
         found = found.model_copy(update={"claims": [*found.claims, *more.claims]})
+    return found
+
+
+class Paper(NamedTuple):
+    """What a file of claims is about; `source` names authors, venue and year."""
+
+    title: str
+    source: str
+    url: str
+
+
+def papers(given: Files) -> list[Paper]:
+    """The papers that papers.csv beside the files of claims has for them. InputError for a faulty one."""
+    found = []
+    for path in files(given):
+        listed = path.parent / "papers.csv"
+        if not listed.is_file():
+            continue
+        try:
+            with listed.open(encoding="utf-8", newline="") as stream:
+                known = {row.pop("claims"): Paper(**row) for row in csv.DictReader(stream)}
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{listed}: its columns are claims, title, source, url ({error})") from error
+        found += [known[path.stem]] if path.stem in known else []
     return found
 
 

@@ -10,6 +10,7 @@ verdict lead to the record behind them, by mouse, key and address, which neither
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import os
@@ -24,9 +25,10 @@ import pandas as pd
 import vl_convert
 from matplotlib.markers import MarkerStyle
 
-from slimming import ledger, records, tensorfile
+from slimming import analysed, analyses, ledger, records, tensorfile
 from slimming.claims import precedence, rules, statistics
 from slimming.reporting import style, tables, verdicts
+from slimming.reporting.analysed import FIGURES as DRAWN
 from slimming.schema import KEY, RUN, TABLES, at
 from slimming.stages.table import STAGES, stem
 
@@ -45,13 +47,15 @@ def write(
     output_file: str | os.PathLike,
     claims_files: rules.Files | None = None,
     reaffirmed: Sequence[str] = (),
+    figures: Sequence[str | os.PathLike] = (),
 ) -> None:
     """Write the page of the ledger in `ledger_dir`; the same ledger gives the same bytes.
 
     The verdicts in claims.csv and the records in records/ of that folder are shown where they are there. For a record
     that is not, the page says so and gives the command that follows from the settings. The claims' words are those of
     `claims_files`, with what git says of the order in which they and the measurements came. `reaffirmed` are sentences:
-    by what later code the numbers were found to be the same. InputError for a faulty ledger, an unreadable claims.csv
+    by what later code the numbers were found to be the same. Where the folder has the measures of analyses, these are
+    shown with `figures`, SVG files that the page then holds. InputError for a faulty ledger, an unreadable claims.csv
     and a faulty `claims_files`.
     """
     ledger_dir, output_file = Path(ledger_dir), Path(output_file)
@@ -71,6 +75,9 @@ def write(
     judged = verdicts.read(ledger_dir / "claims.csv", claims_files)
     text = _template().render(
         study=study,
+        papers=rules.papers(claims_files) if claims_files else [],
+        analysed=_measures(analysed.measures(ledger_dir)),
+        figures=[*map(_figure, figures)],
         claims=judged,
         tally=verdicts.tally(judged or []),
         order=precedence.of(claims_files, ledger_dir) if claims_files and judged is not None else None,
@@ -185,6 +192,33 @@ def _rows(study: str, measured: pd.DataFrame, curves: pd.DataFrame, asked: Mappi
         log = logs.get(tuple(row[column] for column in KEY))
         # As text, for a number of JavaScript does not hold all digits of a seed.
         yield row | {"seed": str(row["seed"]), "log": log, "command": command(study, row, settings)}
+
+
+def _measures(table: pd.DataFrame) -> list[dict]:
+    """A table a measure: its `title`, the `stages` that have it, and `rows` with a cell a stage."""
+    found = []
+    for name, measure in analyses.measures().items():
+        mine = table[(table["measure"] == name) & table["value"].notna()]
+        rows = []
+        for (dataset, network, method), part in mine.groupby(PANEL):
+            by_stage = {stage: values["value"] for stage, values in part.groupby("stage")}
+            cells = {stage: f"{v.mean():.3g} [{v.min():.3g}, {v.max():.3g}]" for stage, v in by_stage.items()}
+            shown = {stage: text.replace("-", "−") for stage, text in cells.items()}
+            rows.append({"dataset": dataset, "network": network, "method": method, "cells": shown})
+        unit = f" ({measure.unit})" if measure.unit else ""
+        stages = [stage for stage in STAGES if stage in set(mine["stage"])]
+        if rows:
+            rows.sort(key=lambda row: (row["dataset"], row["network"], style.order(row["method"])))
+            found.append({"title": measure.words[0].upper() + measure.words[1:] + unit, "stages": stages, "rows": rows})
+    return found
+
+
+def _figure(path: str | os.PathLike) -> dict:
+    """An SVG file as a data URI, and what it shows: the first line of what draws it."""
+    path = Path(path)
+    name = next(name for name in DRAWN if path.stem.startswith(f"{name}-"))
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return {"data": f"data:image/svg+xml;base64,{data}", "words": DRAWN[name].__doc__.splitlines()[0]}
 
 
 ORDER = {"method": style.order, "stage": [*STAGES].index}
