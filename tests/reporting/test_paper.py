@@ -52,8 +52,13 @@ def typed_digits(tex: str) -> list[str]:
     return re.findall(r"\S*\d\S*", text)
 
 
-def paper() -> str:
-    return (PAPER / "paper.tex").read_text(encoding="utf-8")
+REPORTS = [PAPER / "paper.tex", PAPER / "literature.tex"]
+
+
+def paper(path: Path = REPORTS[0]) -> str:
+    """A report with its parts in their places."""
+    part = lambda found: (PAPER / f"{found[1]}.tex").read_text(encoding="utf-8")  # noqa: E731
+    return re.sub(r"\\input\{(parts/\w+)\}", part, path.read_text(encoding="utf-8"))
 
 
 def changed(old: str, new: str) -> str:
@@ -61,8 +66,9 @@ def changed(old: str, new: str) -> str:
     return paper().replace(old, new)
 
 
-def test_no_digit_of_the_paper_is_typed_by_hand():
-    assert typed_digits(paper()) == []
+@pytest.mark.parametrize("report", REPORTS, ids=lambda path: path.stem)
+def test_no_digit_of_the_paper_is_typed_by_hand(report):
+    assert typed_digits(paper(report)) == []
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
@@ -117,7 +123,7 @@ def test_a_digit_that_is_no_number_of_the_paper_is_not(old, new):
 @pytest.mark.tools
 @tools.needs("latexmk")
 def test_the_noun_of_a_count_of_one_is_singular(tmp_path):
-    lines = (PAPER / "paper.tex").read_text().splitlines()
+    lines = paper().splitlines()
     defined = [line for line in lines if line.startswith(("\\newcommand{\\justone}", "\\newcommand{\\counted}"))]
     assert len(defined) == 2
     counts = ["\\newcommand{\\SeedCount}{\\num{1}}", "\\newcommand{\\MethodCount}{\\num{3}}"]
@@ -152,11 +158,11 @@ def typeset(tmp_path_factory) -> list[Path]:
     return folders
 
 
-def typeset_in(root: Path, folder: Path, **environment: str) -> None:
+def typeset_in(root: Path, folder: Path, report: str = "paper.tex", **environment: str) -> None:
     """Typeset the paper with the numbers in `root` into `folder`, as the workflow does."""
-    searched = {"TEXINPUTS": "numbers:", "BIBINPUTS": str(PAPER), "max_print_line": "1000"}
+    searched = {"TEXINPUTS": f"numbers:{PAPER}:", "BIBINPUTS": str(PAPER), "max_print_line": "1000"}
     done = subprocess.run(
-        ["latexmk", "-norc", "-r", PAPER / "latexmkrc", f"-outdir={folder}", PAPER / "paper.tex"],
+        ["latexmk", "-norc", "-r", PAPER / "latexmkrc", "-jobname=paper", f"-outdir={folder}", PAPER / report],
         cwd=root, env=os.environ | searched | environment, capture_output=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
@@ -228,3 +234,28 @@ def test_a_study_of_which_nothing_was_published_says_so(tmp_path):
     assert "Nothing agrees" in (tmp_path / "numbers/claims.tex").read_text()
     sources = json.loads((tmp_path / "numbers/macros.json").read_text())
     assert not [name for name in sources if name.startswith("Published")]
+
+
+def test_other_papers_have_a_report_of_their_own_with_what_analyses_measured(tmp_path, monkeypatch):
+    tools.need("latexmk")
+    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "results" / STUDY
+    ledger.write(STUDY, synthetic.write(tmp_path, STUDY, networks=("vgg19",), methods=("none", "l1")), directory)
+    key = ledger.read(directory / "ledger.csv").query("stage == 'trained'")
+    key = key[["dataset", "network", "method", "seed", "ratio", "stage"]]
+    key.assign(measure="largest-drop", value=-0.25).to_csv(directory / "measures.csv", index=False)
+    asked = RULES | {
+        "claims_files": [CONFIG / "claims" / f"{name}.yaml" for name in ("unit-ablation", "filter-fusion")]
+    }
+    evaluation.write(directory, asked["claims_files"], directory / "claims.csv")
+    tables.write(directory, directory / "tables")
+    figures.write(directory, tmp_path / "figures" / STUDY)
+    macros.write(directory, "numbers", **asked)
+    typeset_in(tmp_path, tmp_path / "built", "literature.tex")
+    text = " ".join(" ".join(page.extract_text() for page in PdfReader(tmp_path / "built/paper.pdf").pages).split())
+    assert "Revisiting the Importance of Individual Units in CNNs via Ablation, Zhou" in text
+    assert "Bui" not in text
+    assert "Largest loss of accuracy without one unit (points)" in text
+    assert "??" not in text
+    faults = r"^.*(?:undefined|multiply[ -]defined|Missing character).*$"
+    assert re.findall(faults, (tmp_path / "built/paper.log").read_text(errors="replace"), re.MULTILINE) == []

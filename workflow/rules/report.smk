@@ -214,6 +214,8 @@ rule macros:
         ledger=LEDGER.values(),
         claims=rules.claims.output,
         rules=CLAIMS,
+        papers=own("config/claims/papers.csv"),
+        measures=MEASURES,
         references=own("config/references.csv"),
     output:
         f"{NUMBERS}/macros.tex",
@@ -246,7 +248,14 @@ rule paper:
         rules.macros.output,
         rules.tables.output,
         rules.figures.output,
-        text=own("paper/paper.tex"),
+        drawn=LOOKS,
+        text=own(
+            f"paper/{'paper' if 'nonconvex-slimming' in STUDY.claims else 'literature'}.tex"
+        ),
+        parts=[
+            own(f"paper/parts/{part}.tex")
+            for part in ("preamble", "verdicts", "judged", "accuracy", "appendix")
+        ],
         literature=own("paper/refs.bib"),
         settings=own("paper/latexmkrc"),
     output:
@@ -269,5 +278,5 @@ rule paper:
     message:
         f"typeset the paper on {STUDY.name}"
     shell:
-        "TEXINPUTS={params.numbers}: BIBINPUTS={params.literature:q}: latexmk -norc -r {input.settings:q}"
-        " -outdir={params.build} {input.text:q} > {log} 2>&1 && cp {params.build}/paper.pdf {output}"
+        "TEXINPUTS={params.numbers}:{params.literature:q}: BIBINPUTS={params.literature:q}: latexmk -norc -r {input.settings:q}"
+        " -jobname=paper -outdir={params.build} {input.text:q} > {log} 2>&1 && cp {params.build}/paper.pdf {output}"

@@ -34,6 +34,26 @@ def write(paths: Iterable[str | os.PathLike], directory: str | os.PathLike) -> N
                     save(FIGURES[name](rows), Path(directory) / f"{name}-{dataset}")
 
 
+def summarise(directory: str | os.PathLike) -> list[dict]:
+    """The measures of the networks of the ledger in `directory`: a table each, none where there are no analyses.
+
+    A table has its `title`, the `stages` that have the measure, and `rows`: dataset, network, method, and `cells`
+    {stage: (mean, lowest, highest) over seeds and ratios, three digits each}.
+    """
+    table, found = analysed.measures(directory), []
+    for name, measure in analyses.measures().items():
+        mine, rows = table[(table["measure"] == name) & table["value"].notna()], []
+        for (dataset, network, method), part in mine.groupby(["dataset", "network", "method"]):
+            by_stage = part.groupby("stage")["value"].agg(["mean", "min", "max"]).iterrows()
+            cells = {stage: tuple(f"{value:.3g}" for value in values) for stage, values in by_stage}
+            rows.append({"dataset": dataset, "network": network, "method": method, "cells": cells})
+        rows.sort(key=lambda row: (row["dataset"], row["network"], style.order(row["method"])))
+        stages = [stage for stage in STAGES if stage in set(mine["stage"])]
+        title = measure.words[0].upper() + measure.words[1:] + (f" ({measure.unit})" if measure.unit else "")
+        found += [{"title": title, "stages": stages, "rows": rows}] if rows else []
+    return found
+
+
 def damage(rows: pd.DataFrame) -> Figure:
     """Drops of classes' accuracies without the units that hurt a class most, before pruning; a panel a network.
 

@@ -25,9 +25,9 @@ from slimming import ledger, tensorfile
 from slimming.claims import rules
 from slimming.errors import InputError
 from slimming.naming import letters
-from slimming.reporting import judged, style, summary, tex
+from slimming.reporting import analysed, judged, style, summary, tex
 from slimming.reporting.tex import Macro
-from slimming.stages.table import UNTRAINED
+from slimming.stages.table import STAGES, UNTRAINED
 
 # How a measure is printed: the factor from the ledger's unit, and decimals. The others are counts.
 PRINTED = dict.fromkeys(("accuracy", "accuracy_top5", "difference", "gain"), (100, 2)) | dict.fromkeys(
@@ -35,6 +35,7 @@ PRINTED = dict.fromkeys(("accuracy", "accuracy_top5", "difference", "gain"), (10
 )
 MINUS = {"difference": summary.REFERENCE, "gain": "pruned"}
 PROTOCOLS = {"last": "after the last epoch", "paper": "after the epoch that was best on the test set"}
+COUNTED = {"macs": "operations"}
 WHEN = {"pruned": "Right after pruning", "finetuned": "After fine-tuning"}
 
 STATISTICS: dict[str, Callable[[pd.Series], list]] = {
@@ -101,6 +102,11 @@ def write(
         gain=largest_gain(cells),
         panels=widest_spreads(cells),
         when=WHEN,
+        counted=" and ".join(COUNTED.get(of, of) for of in measured["ratio_of"].dropna().unique()) or "channels",
+        papers=rules.papers(claims_files) if claims_files else [],
+        analysed=analysed.summarise(ledger_dir),
+        drawn={name: draw.__doc__.splitlines()[0].rstrip(".") for name, draw in analysed.FIGURES.items()},
+        stages={name: stage.words for name, stage in STAGES.items()},
         missing=ledger.told(ledger.missing(ledger_dir)),
     )
     sources = {

@@ -25,10 +25,11 @@ import pandas as pd
 import vl_convert
 from matplotlib.markers import MarkerStyle
 
-from slimming import analysed, analyses, ledger, records, tensorfile
+from slimming import ledger, records, tensorfile
 from slimming.claims import precedence, rules, statistics
 from slimming.reporting import style, tables, verdicts
 from slimming.reporting.analysed import FIGURES as DRAWN
+from slimming.reporting.analysed import summarise
 from slimming.schema import KEY, RUN, TABLES, at
 from slimming.stages.table import STAGES, stem
 
@@ -76,7 +77,7 @@ def write(
     text = _template().render(
         study=study,
         papers=rules.papers(claims_files) if claims_files else [],
-        analysed=_measures(analysed.measures(ledger_dir)),
+        analysed=summarise(ledger_dir),
         figures=[*map(_figure, figures)],
         claims=judged,
         tally=verdicts.tally(judged or []),
@@ -192,25 +193,6 @@ def _rows(study: str, measured: pd.DataFrame, curves: pd.DataFrame, asked: Mappi
         log = logs.get(tuple(row[column] for column in KEY))
         # As text, for a number of JavaScript does not hold all digits of a seed.
         yield row | {"seed": str(row["seed"]), "log": log, "command": command(study, row, settings)}
-
-
-def _measures(table: pd.DataFrame) -> list[dict]:
-    """A table a measure: its `title`, the `stages` that have it, and `rows` with a cell a stage."""
-    found = []
-    for name, measure in analyses.measures().items():
-        mine = table[(table["measure"] == name) & table["value"].notna()]
-        rows = []
-        for (dataset, network, method), part in mine.groupby(PANEL):
-            by_stage = {stage: values["value"] for stage, values in part.groupby("stage")}
-            cells = {stage: f"{v.mean():.3g} [{v.min():.3g}, {v.max():.3g}]" for stage, v in by_stage.items()}
-            shown = {stage: text.replace("-", "−") for stage, text in cells.items()}
-            rows.append({"dataset": dataset, "network": network, "method": method, "cells": shown})
-        unit = f" ({measure.unit})" if measure.unit else ""
-        stages = [stage for stage in STAGES if stage in set(mine["stage"])]
-        if rows:
-            rows.sort(key=lambda row: (row["dataset"], row["network"], style.order(row["method"])))
-            found.append({"title": measure.words[0].upper() + measure.words[1:] + unit, "stages": stages, "rows": rows})
-    return found
 
 
 def _figure(path: str | os.PathLike) -> dict:
