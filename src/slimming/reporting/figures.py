@@ -24,7 +24,7 @@ from matplotlib.ticker import EngFormatter, Locator, LogLocator, MaxNLocator, Nu
 from scipy.optimize import isotonic_regression
 
 from slimming import ledger, tensorfile
-from slimming.reporting import style
+from slimming.reporting import style, summary
 from slimming.schema import KEY
 from slimming.stages.table import LATER, STAGES, UNTRAINED
 
@@ -65,7 +65,7 @@ def write(ledger_dir: str | os.PathLike, output_dir: str | os.PathLike) -> None:
 
 
 def accuracy_ratio(tables: Tables) -> Figure:
-    """Test accuracy against the share of channels removed; bars span the seeds."""
+    """Test accuracy against the share of what the budget counts that was to go; bars span the seeds."""
     rows = _accuracies(tables)
     dodge = _dodge(rows)
     rows["at"] = rows["ratio"] + rows["method"].map(dodge)
@@ -73,7 +73,7 @@ def accuracy_ratio(tables: Tables) -> Figure:
     for axis in axes.values():
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
-        axis.set_xlabel("Channels removed (%)")
+        axis.set_xlabel(f"{summary.counted(tables['ledger']).capitalize()} removed (%)")
     return _finished(figure, axes, () if _labelled(axes) else rows["method"])
 
 
@@ -338,6 +338,7 @@ def _finished(figure: Figure, axes: Panels, methods: Iterable[str] = ()) -> Figu
 
 
 def save(figure: Figure, stem: Path) -> None:
+    figure.set_dpi(matplotlib.rcParams["savefig.dpi"])  # a letter's width hangs on it
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once, so that the formats look the same
     for form, metadata in METADATA.items():

@@ -35,7 +35,6 @@ PRINTED = dict.fromkeys(("accuracy", "accuracy_top5", "difference", "gain"), (10
 )
 MINUS = {"difference": summary.REFERENCE, "gain": "pruned"}
 PROTOCOLS = {"last": "after the last epoch", "paper": "after the epoch that was best on the test set"}
-COUNTED = {"macs": "operations"}
 WHEN = {"pruned": "Right after pruning", "finetuned": "After fine-tuning"}
 
 STATISTICS: dict[str, Callable[[pd.Series], list]] = {
@@ -102,7 +101,7 @@ def write(
         gain=largest_gain(cells),
         panels=widest_spreads(cells),
         when=WHEN,
-        counted=" and ".join(COUNTED.get(of, of) for of in measured["ratio_of"].dropna().unique()) or "channels",
+        counted=summary.counted(measured),
         papers=rules.papers(claims_files) if claims_files else [],
         analysed=analysed.summarise(ledger_dir),
         drawn={name: draw.__doc__.splitlines()[0].rstrip(".") for name, draw in analysed.FIGURES.items()},

@@ -27,7 +27,7 @@ from matplotlib.markers import MarkerStyle
 
 from slimming import ledger, records, tensorfile
 from slimming.claims import precedence, rules, statistics
-from slimming.reporting import style, tables, verdicts
+from slimming.reporting import style, summary, tables, verdicts
 from slimming.reporting.analysed import FIGURES as DRAWN
 from slimming.reporting.analysed import summarise
 from slimming.schema import KEY, RUN, TABLES, at
@@ -73,9 +73,11 @@ def write(
     looks = {slug: look(slug) for slug in choices["method"]}
     labels = {column: {slug: style.name(slug) for slug in choices[column]} for column in ("dataset", "network")}
     labels["method"] = {slug: looks[slug]["label"] for slug in looks}
+    counted = summary.counted(measured)
     judged = verdicts.read(ledger_dir / "claims.csv", claims_files)
     text = _template().render(
         study=study,
+        counted=counted,
         papers=rules.papers(claims_files) if claims_files else [],
         analysed=summarise(ledger_dir),
         figures=[*map(_figure, figures)],
@@ -96,6 +98,7 @@ def write(
         data={
             "rows": [row | evidence(ledger_dir, row, made, output_file.parent) for row in rows],
             "labels": labels,
+            "counted": counted,
             "looks": looks,
             "stages": TITLES,
             "parents": {name: stage.parent for name, stage in STAGES.items() if stage.parent},

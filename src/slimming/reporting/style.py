@@ -33,7 +33,9 @@ FAMILIES = {
     "random": Family("random", "#999933", "d"),
 }
 PROXIMAL = "proximal-"  # a penalty's other training: its colour and marker, and dashes of its own
-# For methods that are not in the table; Paul Tol's muted palette, where it differs from those above.
+# For methods that are not in the table, of which variants ("dcp-loss" of "dcp") share a colour; Paul Tol's muted
+# palette, where it differs from those above. The salt tells apart the methods that stand in this project's studies.
+SALT = 14884
 OTHER_COLOURS = ("#88ccee", "#44aa99", "#aa4499", "#cc6677", "#ddcc77", "#117733")
 OTHER_MARKERS = (">", "8", "*", "H")
 # A family's methods share its colour and marker; the parameter chooses among these dashes and fillings.
@@ -152,11 +154,13 @@ def line(slug: str) -> dict:
     if slug.startswith(PROXIMAL):
         return line(slug.removeprefix(PROXIMAL)) | {"linestyle": TWICE_BROKEN}
     family, parameter = _split(slug)
-    digest = zlib.crc32(family.encode())
+    if family not in FAMILIES:
+        family, _, parameter = slug.partition("-")
+    digest = _digest(family)
     other = Family(slug, OTHER_COLOURS[digest % len(OTHER_COLOURS)], OTHER_MARKERS[digest // 64 % len(OTHER_MARKERS)])
     _, colour, marker = FAMILIES.get(family, other)
     known = KNOWN.get(family, ("",))
-    place = known.index(parameter) if parameter in known else zlib.crc32(parameter.encode()) % len(MANNERS)
+    place = known.index(parameter) if parameter in known else _digest(parameter) % len(MANNERS)
     dashes, filling = MANNERS[place]
     return {
         "color": colour,
@@ -165,6 +169,10 @@ def line(slug: str) -> dict:
         "fillstyle": filling,
         "markerfacecoloralt": "white",
     }
+
+
+def _digest(text: str) -> int:
+    return zlib.crc32(text.encode(), SALT)
 
 
 def name(slug: str) -> str:

@@ -29,7 +29,13 @@ MEASURES = (
     "bytes",
     "latency_ms",
 )
+COUNTED = {"macs": "operations"}  # in words, where they are other than the ledger's
 CELL = [column for column in KEY if column != "seed"]
+
+
+def counted(ledger: pd.DataFrame) -> str:
+    """What a ratio is a share of: "channels", "operations", "channels and operations"."""
+    return " and ".join(COUNTED.get(of, of) for of in ledger["ratio_of"].dropna().unique()) or "channels"
 
 
 def summarise(ledger: pd.DataFrame, protocol: str = "last") -> pd.DataFrame:

@@ -1,6 +1,6 @@
 // Curves: a chart for every network and stage. Lines are means over seeds; every point is a seed and leads to its record.
 const AXES = {
-  ratio: { title: "Channels removed", format: "~%", scale: { type: "linear", nice: false } },
+  ratio: { title: `${page.counted[0].toUpperCase()}${page.counted.slice(1)} removed`, format: "~%", scale: { type: "linear", nice: false } },
   parameters: { title: "Parameters", format: "~s", scale: { type: "log", nice: false } },
   macs: { title: "Multiply-accumulate operations", format: "~s", scale: { type: "log", nice: false } },
 };

@@ -19,7 +19,7 @@ const FIGURES = {
   bytes: ["Bytes", count],
   channels: ["Channels", count],
   ratio_of: ["Ratio is a share of", String],
-  ratio_reached: ["Channels removed", percent],
+  ratio_reached: ["Share removed", percent],
   compression_seconds: ["Time of compression", (value) => `${short(value)} s`],
   latency_ms: ["Latency, one image", (value) => `${short(value)} ms`],
   epochs: ["Epochs", count],
@@ -43,7 +43,7 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-const step = (row) => page.stages[row.stage] + (row.stage === "trained" ? "" : `, ${row.removed} of channels removed`);
+const step = (row) => page.stages[row.stage] + (row.stage === "trained" ? "" : `, ${row.removed} of ${page.counted} removed`);
 
 // The panel of a record
 
