@@ -8,7 +8,6 @@ from PIL import Image
 from project import ROOT
 
 from slimming import checkpoints, foreign
-from slimming.networks import adoption
 
 PAGE = ROOT / "docs/use-your-own-network.md"
 
@@ -51,7 +50,6 @@ def test_an_own_network_on_own_images_goes_from_training_to_report(fresh):
     assert "train" not in before
     assert re.search(r"train +4", after)
     (path,) = (fresh.root / "results/own/checkpoints/pets/coupled/l1/seed1").glob("pruned-0.5.safetensors")
-    adoption.KNOWN.clear()
     (fresh.root / "networks.py").write_text(code, encoding="utf-8")
     small, _ = checkpoints.load(path, foreign.get(f"{fresh.root}/networks.py:resnet18"))
     assert small.model[0].out_channels < 8 or small.spec["channels"]

@@ -10,9 +10,9 @@ Not for finding sites: adoption does that.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,17 +23,24 @@ from slimming.networks.base import FILL, Network, Reader, Site
 from slimming.networks.cuts import cuts
 
 
-class Known(NamedTuple):
-    """A network that was adopted in this process: what builds it, and what was found when it was traced."""
+def described(sites: Iterable[Site]) -> list[dict[str, Any]]:
+    """Sites as a spec has them: JSON-able, without what is a default."""
+    plain = {field.name: field.default for field in fields(Site)}
+    found = ({name: getattr(site, name) for name in plain if getattr(site, name) != plain[name]} for site in sites)
+    return [{name: _listed(value) for name, value in site.items()} for site in found]
 
-    factory: Callable[[], nn.Module]
-    sites: tuple[Site, ...]
-    tied: Mapping[str, str]
-    refused: Mapping[str, str]
+
+def _listed(value: Any) -> Any:
+    return [_listed(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _site(said: Mapping[str, Any]) -> Site:
+    readers = tuple(Reader(*reader) for reader in said.get("readers", ()))
+    return Site(**{**said, "readers": readers, "tied": tuple(said.get("tied", ()))})
 
 
 class Adopted(Network):
-    """A user's module `model`, with sites that were found by tracing.
+    """A user's module `model`, with the sites that its spec has, which were found by tracing.
 
     tied      {BatchNorm: the one with whose channels its own go}
     refused   {BatchNorm: why none of its channels can go}
@@ -41,10 +48,11 @@ class Adopted(Network):
 
     activation = None
 
-    def __init__(self, model: nn.Module, known: Known, spec: Mapping):
+    def __init__(self, model: nn.Module, spec: Mapping):
         super().__init__()
         self.model = model
-        self.sites, self.tied, self.refused = known.sites, dict(known.tied), dict(known.refused)
+        self.sites = tuple(map(_site, spec["sites"]))
+        self.tied, self.refused = dict(spec["tied"]), dict(spec["refused"])
         for module in model.modules():
             if type(module) is nn.Conv2d:
                 module.__class__ = kernels.Conv2d  # computes in its weight's type, as ours do

@@ -24,14 +24,14 @@ from torch import Tensor, nn
 from slimming import foreign
 from slimming.errors import InputError, unknown
 from slimming.networks import forms
-from slimming.networks.adopted import Adopted, Known
+from slimming.networks.adopted import Adopted, described
 from slimming.networks.tracing import Found, find_sites
 
 PREFIX = "model."
 SELECTIONS = ("own", "coupled")
 DIFFERS = "pruned, the network computes something else: its code may depend on the number of channels"
 TOLERANCE = 1e-8  # of what a pruned and a masked network may differ by in float64, relative to the largest output
-KNOWN: dict[tuple[str, str], Known] = {}  # by architecture and selection; a checkpoint names one, and imports nothing
+BUILDERS: dict[str, Callable[[], nn.Module]] = {}  # of networks that this process adopted, by architecture
 FACTORIES: dict[str, Callable[..., nn.Module]] = {}  # by the name that a user gave (foreign)
 
 
@@ -65,22 +65,21 @@ def adopt(
         "num_classes": outputs,
         "channels": {},
     }
-    factory = factory or _reset(model)
     differ: set[str] = set()
     for opaque in (False, True):  # what differs may only not be cut behind the BatchNorm
         found = find_sites(model, example, selection == "coupled", differ)
-        known = _within(found, factory)
-        differ = {*_differing(Adopted(copy.deepcopy(model), known, spec), example)}
+        spec |= _said(found)
+        differ = {*_differing(Adopted(copy.deepcopy(model), spec), example)}
         if not differ or opaque:
             break
         differ = {norm.removeprefix(PREFIX) for norm in differ}
-    sites = tuple(site for site in known.sites if (site.leader or site.norm) not in differ)
-    known = known._replace(sites=sites, refused=known.refused | dict.fromkeys(differ, DIFFERS))
-    if not sites:
-        reasons = "; ".join(f"{norm} {why}" for norm, why in known.refused.items()) or "it has no BatchNorm2d"
+    spec["sites"] = [site for site in spec["sites"] if site.get("leader", site["norm"]) not in differ]
+    spec["refused"] |= dict.fromkeys(differ, DIFFERS)
+    if not spec["sites"]:
+        reasons = "; ".join(f"{norm} {why}" for norm, why in spec["refused"].items()) or "it has no BatchNorm2d"
         raise InputError(f"{spec['name']}: nothing to prune: {reasons}")
-    KNOWN[spec["adopted"], selection] = known
-    return Adopted(model, known, spec)
+    BUILDERS[spec["adopted"]] = factory or _reset(model)
+    return Adopted(model, spec)
 
 
 def build(
@@ -139,29 +138,29 @@ def _load(model: nn.Module, path: str) -> None:
 
 
 def from_spec(spec: Mapping, factory: Callable[..., nn.Module] | None = None) -> Adopted:
-    """The adopted network that `spec` describes, with fresh weights, as this process knows it, or built by `factory`.
+    """The adopted network that `spec` describes, with fresh weights: built by `factory`, or as this process knows it.
 
-    InputError for a network that is not known, and where a factory builds another one.
+    Nothing is traced: a spec has the sites. InputError for a network that nothing here can build, and where a factory
+    builds another one.
     """
-    key = spec["adopted"], spec["selection"]
-    if key not in KNOWN and (factory := factory or FACTORIES.get(spec["name"])):
-        factory = functools.partial(factory, **spec.get("arguments", {}))
-        adopt(factory(), torch.zeros(2, *spec["image"]), factory, spec["selection"], spec["name"])
-        if key not in KNOWN:
-            raise InputError(f"{spec['name']} builds another network today than when this one was adopted")
-    if key not in KNOWN:
+    factory = factory or FACTORIES.get(spec["name"])
+    build = functools.partial(factory, **spec.get("arguments", {})) if factory else BUILDERS.get(spec["adopted"])
+    if build is None:
         raise InputError(
             f"{spec['name']} is an adopted network, which only its own code can build: name its factory "
             "(checkpoints.load(path, factory), or --build)"
         )
-    net = Adopted(KNOWN[key].factory(), KNOWN[key], spec)
+    model = build()
+    if _architecture(model) != spec["adopted"]:
+        raise InputError(f"{spec['name']} builds another network today than when this one was adopted")
+    net = Adopted(model, spec)
     forms.prepare(net, spec.get("forms", {}))
     return net
 
 
-def _within(found: Found, factory: Callable[[], nn.Module]) -> Known:
-    """What was found of `model`, as of the network around it."""
-    sites = tuple(
+def _said(found: Found) -> dict[str, Any]:
+    """What was found of a model, in the spec of the network around it."""
+    sites = (
         replace(
             site,
             norm=PREFIX + site.norm,
@@ -174,7 +173,8 @@ def _within(found: Found, factory: Callable[[], nn.Module]) -> Known:
         for site in found.sites
     )
     tied = {PREFIX + norm: PREFIX + other for norm, other in found.tied.items()}
-    return Known(factory, sites, tied, {PREFIX + norm: why for norm, why in found.refused.items()})
+    refused = {PREFIX + norm: why for norm, why in found.refused.items()}
+    return {"sites": described(sites), "tied": tied, "refused": refused}
 
 
 def _outputs(model: nn.Module, example: Tensor) -> int:
@@ -217,6 +217,7 @@ def _plain(value: object) -> object:
     return getattr(value, "__qualname__", None)
 
 
+@functools.cache
 def _source(kind: type) -> list[str]:
     """What the methods say of a class that is not torch's own, whatever their layout and comments."""
     if kind.__module__.startswith(("torch.", "builtins", "abc")):

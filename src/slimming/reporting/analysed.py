@@ -181,7 +181,7 @@ def mattered(rows: pd.DataFrame) -> Figure:
             axis.plot(100 * mine["damage"], -100 * mine["change"], label=style.method(method), **look)
         axis.axhline(0, color=style.GREY, lw=0.6)
         axis.set_title(style.name(network), loc="left")
-        axis.set_xlabel("lost without one of them, mean (points)")
+        axis.set_xlabel("Lost without one of them, mean (points)")
     axes[0].set_ylabel("Accuracy that a class\nlost by pruning (points)")
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
@@ -190,12 +190,14 @@ def mattered(rows: pd.DataFrame) -> Figure:
 
 
 def pictures(rows: pd.DataFrame) -> Figure:
-    """Images, and what the network looks at before pruning and after each stage; of the last method, a column an image.
+    """Images, and what a network looks at before pruning and after each stage; a column an image.
 
-    Of the first network, seed and ratio. A frame is red where the class is not told right.
+    Of the first network, seed and ratio, and the first method with a penalty. A frame is red where the class is not
+    told right.
     """
-    seen = rows[(rows["network"] == rows["network"].iloc[0]) & (rows["seed"] == rows["seed"].min())]
-    seen = seen[seen["method"] == max(seen["method"].unique(), key=style.order)]
+    network, methods = rows["network"].iloc[0], sorted(rows["method"].unique(), key=style.order)
+    method = methods[min(1, len(methods) - 1)]
+    seen = rows[(rows["network"] == network) & (rows["seed"] == rows["seed"].min()) & (rows["method"] == method)]
     drawn = seen.dropna(subset="picture").set_index("image")["picture"]
     shown = {number: np.array(json.loads(text)) for number, text in drawn.items()}
     seen = seen[seen["ratio"].isin([0, seen["ratio"][seen["ratio"] > 0].min()])]
@@ -219,6 +221,7 @@ def pictures(rows: pd.DataFrame) -> Figure:
             wrong = cell["told"].iloc[0] != cell["class"].iloc[0]
             axis.spines[:].set(visible=True, color="#d62728" if wrong else style.GREY, linewidth=1.5 if wrong else 0.5)
         axes[0, column].set_title(str(seen[seen["image"] == number]["class"].iloc[0]), fontsize=6)
+    figure.suptitle(f"{style.name(network)}, {style.method(method)}", fontsize=7.5)
     for row, words in enumerate(["image", *(STAGES[stage].words for stage in stages)]):
         axes[row, 0].set_ylabel(words, fontsize=5.5)
     return figure
