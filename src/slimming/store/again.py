@@ -51,11 +51,11 @@ def _recorded(checkpoint: str) -> str:
 
 
 def _measured(drawn: list[Job], place: Path) -> Iterator[Path]:
-    """Records of what `drawn` have made in `place`; Snakemake would measure all of their runs."""
-    for job in drawn:
-        folder = place / "measured" / job.run
-        paths = [name for name in job.planned.outputs if name.endswith(".safetensors")]
-        elsewhere.slimming("measure", *paths, "--data", *_prepared([job]), "--records", str(folder), place=place)
+    """Records of what `drawn` have made in `place`, run by run; Snakemake would measure all of a run."""
+    for run in dict.fromkeys(job.run for job in drawn):
+        folder, jobs = place / "measured" / run, [job for job in drawn if job.run == run]
+        paths = [name for job in jobs for name in job.planned.outputs if name.endswith(".safetensors")]
+        elsewhere.slimming("measure", *paths, "--data", *_prepared(jobs), "--records", str(folder), place=place)
         yield from (folder / f"{Path(name).stem}.json" for name in paths)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,23 @@ from slimming.networks.base import Network, Site
 STEPS = 10  # groups in which all units of a layer would be added; each takes two passes over the sample
 BATCH = 128
 LR, MOMENTUM, DECAY = 0.01, 0.9, 1e-4  # of a layer's optimisation, with Nesterov's momentum
+
+
+class View(NamedTuple):
+    """A layer as its selection sees it, of all images of the sample.
+
+    site      whose consumer it is
+    place     the part that it stands in, or their number where it is the classifier
+    head      the part behind which the next head stands; -1: the network's end
+    read      what reaches that part, which the selection does not change
+    before    what the layer computed in the network as it was
+    """
+
+    site: Site
+    place: int
+    head: int
+    read: Tensor
+    before: Tensor | None
 
 
 class Selection:
@@ -67,10 +85,10 @@ class Selection:
         units = int(allowed.sum())
         generator = torch.Generator().manual_seed(data.stream_seed(f"{kernels} {site.norm}", self.seed))
         drawn = torch.randperm(chosen.numel(), generator=generator).view(shape).float()
-        velocity, last = torch.zeros_like(there), self._behind(site)
+        velocity, view = torch.zeros_like(there), self._view(site)
         weight.data.zero_()
         weight.requires_grad_(True)
-        loss, gradient = self._gradient(site, weight, last)
+        loss, gradient = self._gradient(view, weight)
         first = loss
         wanted, most = (units, self.epsilon * first) if wanted is None else (wanted, -math.inf)
         while count := min(math.ceil(units / STEPS), wanted - int(chosen.sum())):
@@ -81,10 +99,10 @@ class Selection:
             added.view(-1)[torch.sort(scores, descending=True, stable=True).indices[:count]] = True
             chosen |= added
             weight.data.add_(there * _mask(added, there))
-            self._optimise(site, weight, _mask(chosen, there), velocity, last, generator)
+            self._optimise(view, weight, _mask(chosen, there), velocity, generator)
             if most == -math.inf and int(chosen.sum()) == wanted:
                 break
-            following, gradient = self._gradient(site, weight, last)
+            following, gradient = self._gradient(view, weight)
             if loss - following <= most and (site.droppable or before[0].any()):
                 chosen = before[0]
                 weight.data.copy_(before[1])
@@ -95,69 +113,78 @@ class Selection:
         weight.data.copy_(there)
         return {"kept": chosen, "weight": result}
 
-    def _gradient(self, site: Site, weight: Tensor, last: int) -> tuple[float, Tensor]:
+    def _gradient(self, view: View, weight: Tensor) -> tuple[float, Tensor]:
         """Mean loss over the sample, and its gradient."""
         total, mean = 0.0, torch.zeros_like(weight)
         for start in range(0, len(self.labels), BATCH):
             part = torch.arange(start, min(start + BATCH, len(self.labels)))
             share = len(part) / len(self.labels)
-            loss = self._loss(site, part, last)
+            loss = self._loss(view, part)
             (gradient,) = torch.autograd.grad(loss, [weight])
             total, mean = total + share * loss.item(), mean.add_(gradient, alpha=share)
         return total, mean
 
-    def _optimise(
-        self, site: Site, weight: Tensor, mask: Tensor, velocity: Tensor, last: int, generator: torch.Generator
-    ) -> None:
+    def _optimise(self, view: View, weight: Tensor, mask: Tensor, velocity: Tensor, generator: torch.Generator) -> None:
         """A pass of stochastic gradient descent over the sample, of the weights that are there."""
         for part in torch.randperm(len(self.labels), generator=generator).split(BATCH):
-            (gradient,) = torch.autograd.grad(self._loss(site, part, last), [weight])
+            (gradient,) = torch.autograd.grad(self._loss(view, part), [weight])
             gradient = (gradient + DECAY * weight.detach()) * mask
             velocity.mul_(MOMENTUM).add_(gradient)
             weight.data.sub_(LR * (gradient + MOMENTUM * velocity) * mask)
 
-    def _loss(self, site: Site, part: Tensor, last: int) -> Tensor:
-        images, labels = self.images[part], self.labels[part]
-        ours, x = self._output(self.headed.net, site, images, last)
+    def _loss(self, view: View, part: Tensor) -> Tensor:
+        ours, x = self._output(self.headed.net, view, view.read[part])
         loss = ours.new_zeros(())
         if self.reconstruction:
-            with torch.no_grad():
-                theirs, _ = self._output(self.before, site, images, last)
-            loss = self.reconstruction * (ours - theirs).square().mean() / 2
+            loss = self.reconstruction * (ours - view.before[part]).square().mean() / 2
         if self.discrimination:
-            guess = self.headed.places[last](x) if last >= 0 else self.headed.net.classifier(_averaged(x))
-            loss = loss + self.discrimination * functional.cross_entropy(guess, labels)
+            guess = self.headed.places[view.head](x) if view.head >= 0 else self.headed.net.classifier(_averaged(x))
+            loss = loss + self.discrimination * functional.cross_entropy(guess, self.labels[part])
         return loss
 
-    def _output(self, net: Network, site: Site, images: Tensor, last: int) -> tuple[Tensor, Tensor]:
-        """What the layer that reads `site` computes, and the part `last`, or all parts, behind it."""
-        seen: list[Tensor] = []
-        hook = net.get_submodule(site.consumer).register_forward_hook(lambda _, __, output: seen.append(output))
-        x = images
-        try:
-            for place, part in enumerate(net.parts()):
+    @torch.no_grad()
+    def _view(self, site: Site) -> View:
+        place = self._place(site)
+        head = next((head for head in self.headed.places if head >= place), -1)
+        view = View(site, place, head, self._reaching(self.headed.net, place), None)
+        if not self.reconstruction:
+            return view
+        reached = self._reaching(self.before, place).split(BATCH)
+        return view._replace(before=torch.cat([self._output(self.before, view, part)[0] for part in reached]))
+
+    def _reaching(self, net: Network, place: int) -> Tensor:
+        """What reaches the part `place` of `net`."""
+        found = []
+        for x in self.images.split(BATCH):
+            for part in net.parts()[:place]:
                 x = part(x)
-                if place == last:
-                    break
+            found.append(x)
+        return torch.cat(found)
+
+    def _output(self, net: Network, view: View, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what reaches the layer's part: what the layer computes, and what the part before the next head does."""
+        seen: list[Tensor] = []
+        hook = net.get_submodule(view.site.consumer).register_forward_hook(lambda _, __, output: seen.append(output))
+        try:
+            parts = net.parts()
+            for part in parts[view.place : view.head + 1 if view.head >= 0 else len(parts)]:
+                x = part(x)
             if not seen:  # the layer is the classifier
                 net.classifier(_averaged(x))
         finally:
             hook.remove()
         return seen[0], x
 
-    def _behind(self, site: Site) -> int:
-        """The part behind which the next head stands after the layer that reads `site`; -1: the network's end."""
+    def _place(self, site: Site) -> int:
+        """The part that the layer that reads `site` stands in, or their number where it is the classifier."""
         reached: list[int] = []
         place = 0
         hook = self.headed.net.get_submodule(site.consumer).register_forward_pre_hook(lambda *_: reached.append(place))
-        x = self.images[:1]
-        with torch.no_grad():
-            for place, part in enumerate(self.headed.parts()):  # noqa: B007 (the hook reads it)
-                x = part(x)
+        x, parts = self.images[:1], self.headed.parts()
+        for place, part in enumerate(parts):  # noqa: B007 (the hook reads it)
+            x = part(x)
         hook.remove()
-        if not reached:  # the classifier
-            return -1
-        return next((head for head in self.headed.places if head >= reached[0]), -1)
+        return reached[0] if reached else len(parts)
 
 
 def _norms(gradient: Tensor, kernels: bool) -> Tensor:
