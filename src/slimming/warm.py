@@ -13,6 +13,7 @@ The warm process ends with who started it, however that ends. Not for batch syst
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -29,6 +30,17 @@ from pathlib import Path
 VARIABLE = "SLIMMING_WARM"
 KILLED = 128 + signal.SIGKILL  # the exit status where a child ends without saying one
 STREAMS = (0, 1, 2)
+# What takes time, and computes nothing when it is loaded.
+TRAINING = ("numpy", "pydantic", "safetensors.torch", "torch", "tqdm", "yaml")
+REPORTING = (
+    "pandas",
+    "pandera.pandas",
+    "scipy.stats",
+    "scipy.optimize",
+    "matplotlib.figure",
+    "matplotlib.style",
+    "seaborn",
+)
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -83,13 +95,19 @@ def ask(arguments: Sequence[str]) -> int | None:
 
 
 def serve(path: Path, alive: int) -> None:
-    """Listen at `path` until the pipe `alive` is closed, and fork a child for each request."""
+    """Listen at `path` until the pipe `alive` is closed, and fork a child for each request.
+
+    What training needs is loaded before the first request is taken, what reports need between requests.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children here
-    _load()
+    _load(TRAINING)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(128)
-    while alive not in (ready := select.select([listener, alive], [], [])[0]):
+    later = [*REPORTING]
+    while alive not in (ready := select.select([listener, alive], [], [], 0 if later else None)[0]):
+        if not ready:
+            _load([later.pop(0)])
         if listener in ready:
             connection, _ = listener.accept()
             if os.fork() == 0:
@@ -101,14 +119,11 @@ def serve(path: Path, alive: int) -> None:
     path.parent.rmdir()
 
 
-def _load() -> None:
-    """Load what takes time, and computes nothing when loaded."""
-    import numpy as np  # noqa: F401
-    import pydantic  # noqa: F401
-    import safetensors.torch  # noqa: F401
-    import torch  # noqa: F401
-    import tqdm  # noqa: F401
-    import yaml  # noqa: F401
+def _load(names: Sequence[str]) -> None:
+    """Load what is there of these modules; a command that needs another one says so itself."""
+    for name in names:
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _run(connection: socket.socket) -> int:
