@@ -14,6 +14,7 @@ from examples import SMALL, pictures, randomised, setting
 from slimming import checkpoints, foreign, methods, networks, pruning
 from slimming.errors import InputError
 from slimming.networks import adoption, forms
+from slimming.stages import export
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
@@ -341,6 +342,16 @@ def test_constants_of_removed_channels_stand_where_a_site_spreads(name, tmp_path
     checkpoints.save(tmp_path / "small.safetensors", net, {})
     loaded, _ = checkpoints.load(tmp_path / "small.safetensors")
     assert (loaded.double().eval()(images) - net(images)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["residual", "joined"])
+def test_what_gathers_and_spreads_is_exported_for_any_batch(name, tmp_path):
+    net = networks.adopt(filled(Net(copy.deepcopy(BODIES[name]))), IMAGES)
+    small = pruning.apply(net, drawn(net, 0.3)).eval()
+    export._write_pt2(small, tmp_path / "small.pt2", (3, 16, 16))
+    run = export._load_pt2(tmp_path / "small.pt2")
+    for count in (1, 4):
+        assert torch.equal(run(IMAGES[:count]), small(IMAGES[:count]))
 
 
 def test_what_no_form_can_say_stays_plain():

@@ -36,9 +36,10 @@ def magnitudes(net):
     return {site: norm.weight.detach().abs() for site, norm in networks.prunable(net).items()}
 
 
-def test_factors_are_exported_as_they_are(prepared, tmp_path):
+@pytest.mark.parametrize("form", [{"form": "svd", "rank": 3}, {"form": "null"}], ids=["factors", "nothing"])
+def test_forms_are_exported_as_they_are(form, prepared, tmp_path):
     net = randomised("vgg11", in_channels=1)
-    forms.write(net, {"features.2.conv": {"form": "svd", "rank": 3}})
+    forms.write(net, {"features.2.conv": form})
     assert export.export(saved(net, tmp_path), prepared, "onnx")["difference"] < 1e-5
 
 

@@ -145,5 +145,6 @@ def _gather(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> Tensor:
 def _spread(norm: nn.BatchNorm2d, _: tuple, y: Tensor) -> Tensor:
     if norm.num_features == norm.whole:
         return y
-    constants = norm.fill.to(y.dtype)[:, None, None].expand(len(y), -1, *y.shape[2:])
+    # Not len(y): a traced program would take any batch for this one.
+    constants = norm.fill.to(y.dtype)[:, None, None].expand(y.shape[0], -1, *y.shape[2:])
     return constants.index_copy(1, norm.kept, y)

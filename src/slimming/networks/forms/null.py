@@ -32,4 +32,4 @@ class Null(Form):
     def compute(self, x: Tensor) -> Tensor:
         sides = zip(x.shape[2:], self.padding, self.kernel_size, self.stride, strict=True)
         size = [(side + 2 * padding - kernel) // stride + 1 for side, padding, kernel, stride in sides]
-        return x.new_zeros(len(x), self.out_channels, *size)
+        return x.new_zeros(x.shape[0], self.out_channels, *size)
