@@ -95,3 +95,24 @@ def test_unknown_part_and_wrong_folder_are_refused_in_one_line(part, hint, tmp_p
     (line,) = done.stderr.splitlines()
     assert line.startswith("slimming: error: ")
     assert hint in line
+
+
+@pytest.mark.slow
+def test_what_is_asked_of_a_gpu_is_measured_on_a_cpu_too(tmp_path):
+    output = tmp_path / "gpu.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--small", "--seconds", "999"]
+    command += ["--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())
+    assert [figure["difference"] for figure in found["parity"]] == [0, 0, 0]
+    assert [figure["network"] for figure in found["speed"]] == 2 * ["vgg11", "densenet10", "resnet11"]
+    assert [figure["runs"] for figure in found["together"]] == [1, 2]
+    assert all(figure["images_per_second"] > 0 for part in ("speed", "together") for figure in found[part])
+
+
+def test_what_is_asked_of_a_gpu_ends_with_its_time(tmp_path):
+    output = tmp_path / "gpu.json"
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--small", "--seconds", "-1"]
+    subprocess.run([*command, "--output", str(output)], cwd=ROOT, check=True)
+    assert json.loads(output.read_text())["left out"] == 11
