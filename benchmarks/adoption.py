@@ -26,7 +26,7 @@ from slimming.networks.base import Network
 from slimming.origin import origin
 from slimming.stages import export
 
-SIZES = {"inception_v3": 128, "googlenet": 96}
+SIZES = {"inception_v3": 299, "googlenet": 96}  # of images; elsewhere 64 pixels
 NAMES = (
     "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "vgg16_bn", "mobilenet_v2",
     "mobilenet_v3_small", "mnasnet1_0", "efficientnet_b0", "regnet_y_400mf", "shufflenet_v2_x1_0", "googlenet",
