@@ -34,7 +34,7 @@ from slimming.training.engine import Differentiation, set_up
 from slimming.training.flat import FlatParameters
 
 NETWORKS = ("vgg19", "densenet40", "resnet164")
-SMALL = ("vgg11", "densenet10", "resnet11")
+SMALL = ("vgg11",)
 STEPS, TOLERANCE = 20, 1e-4
 NARROW = 0.25  # width of what a CPU computes, too
 TEAMS = (1, 2, 4, 8)

@@ -105,8 +105,8 @@ def test_what_is_asked_of_a_gpu_is_measured_on_a_cpu_too(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())
-    assert [figure["difference"] for figure in found["parity"]] == [0, 0, 0]
-    assert [figure["network"] for figure in found["speed"]] == 2 * ["vgg11", "densenet10", "resnet11"]
+    assert [figure["difference"] for figure in found["parity"]] == [0]
+    assert [figure["network"] for figure in found["speed"]] == ["vgg11", "vgg11"]
     assert [figure["runs"] for figure in found["together"]] == [1, 2]
     assert all(figure["images_per_second"] > 0 for part in ("speed", "together") for figure in found[part])
 
@@ -115,4 +115,4 @@ def test_what_is_asked_of_a_gpu_ends_with_its_time(tmp_path):
     output = tmp_path / "gpu.json"
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--small", "--seconds", "-1"]
     subprocess.run([*command, "--output", str(output)], cwd=ROOT, check=True)
-    assert json.loads(output.read_text())["left out"] == 11
+    assert json.loads(output.read_text())["left out"] == 5
