@@ -41,9 +41,14 @@ TEAMS = (1, 2, 4, 8)
 
 
 class Training:
-    """A training of `network` that can be stepped; `mode` says how gradients are computed."""
+    """A training of `network` that can be stepped, on images that lie on the device `where`.
 
-    def __init__(self, network: str, width: float, image_size: int, machine: Machine, mode: str = "graph"):
+    mode: how gradients are computed, "graph", "direct" or "compiled".
+    """
+
+    def __init__(
+        self, network: str, width: float, image_size: int, machine: Machine, mode: str = "graph", where: str = "cpu"
+    ):
         set_up(machine)
         torch.manual_seed(1)
         net = networks.build(network, width=width)
@@ -54,7 +59,7 @@ class Training:
         self.differentiate = Differentiation(net, self.flat, None, sums, machine)
         if mode == "direct":
             self.differentiate.graph = None
-        self.device, self.images = machine.device, dataset(image_size, "cpu")
+        self.device, self.images = machine.device, dataset(image_size, where)
         self.epoch = 0
         self.batches = iter(())
 
@@ -93,8 +98,7 @@ def graph(network: str, image_size: int, precision: str, threads: int) -> dict:
 
 def speed(network: str, width: float, image_size: int, machine: Machine, mode: str, seconds: float) -> dict:
     """Images a second of one training in this process; batches lie on the device, as a training's do."""
-    training = Training(network, width, image_size, machine, mode)
-    training.images = dataset(image_size, machine.device)
+    training = Training(network, width, image_size, machine, mode, machine.device)
     wait = torch.cuda.synchronize if machine.device == "cuda" else lambda: None
     begin = time.perf_counter()
     for _ in range(6):

@@ -49,7 +49,7 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
     tensorfile.write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
 
-def measures(directory: str | os.PathLike) -> pd.DataFrame:
+def read_measures(directory: str | os.PathLike) -> pd.DataFrame:
     """The measures of a study's networks, (COLUMNS); none where the study has no analyses. InputError as `read`."""
     path = Path(directory, MEASURES)
     return _parsed(path, [COLUMNS]) if path.is_file() else pd.DataFrame(columns=COLUMNS)

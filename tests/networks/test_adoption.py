@@ -246,10 +246,11 @@ def strided(stride):
     ("one", "other"),
     [
         (lambda: Acting(functional.silu), lambda: Acting(functional.hardswish)),
+        (lambda: Acting(lambda x: 2 * x), lambda: Acting(lambda x: 3 * x)),
         (lambda: strided(1), lambda: strided(2)),
         (Gated, Softer),
     ],
-    ids=["attribute", "stride", "code"],
+    ids=["attribute", "lambda", "stride", "code"],
 )
 def test_networks_that_differ_where_no_tensor_shows_it_are_kept_apart(one, other):
     models = [filled(Net(nn.Sequential(block(8, 8), middle(), block(8, 8)))) for middle in (one, other)]

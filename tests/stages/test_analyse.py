@@ -41,7 +41,7 @@ def test_networks_are_analysed_tabulated_and_drawn(made):
             json.loads((folder / made.run.slug / f"{stem}.json").read_text()) for stem in ("trained", "pruned-0.5")
         ]
         assert len(rows) == sum(len(one["analyses"][name]) for one in found)
-    measured = analysed.measures(made.folder)
+    measured = analysed.read_measures(made.folder)
     assert {*measured["measure"]} == {*analyses.measures()}
     units = analysed.read(made.folder / "units.csv")
     drops = units[units["stage"] == "pruned"]["drop"]
@@ -62,3 +62,16 @@ def test_an_unknown_analysis_is_refused_by_study_and_command(made, capsys):
         parse(STUDY | {"analyses": ["ablatoin"]}, "study")
     assert cli.main(command(made, "trained", names=["xgrad"])) == 2
     assert "did you mean 'xgrad-cam'" in capsys.readouterr().err
+
+
+def test_figures_are_drawn_where_no_pruned_network_was_made(made, tmp_path):
+    """As in a study that allows networks to be missing."""
+    assert cli.main(command(made, "trained", "pruned-0.5")) == 0
+    study = json.dumps(STUDY | KEYS | {"analyses": made.study.analyses})
+    assert cli.main(["tabulate", study, "--analyses", str(made.folder / "analyses"), "--output", str(tmp_path)]) == 0
+    files = [tmp_path / f"{analyses.get(name).table}.csv" for name in made.study.analyses]
+    for path in files:
+        analysed.read(path).query("stage == 'trained'").to_csv(path, index=False)
+    assert cli.main(["draw", *map(str, files), "--output", str(tmp_path / "figures")]) == 0
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {f"{name}-digits" for analysis in analyses.registry().values() for name in analysis.figures}

@@ -32,7 +32,7 @@ def analyse(net: Network, dense: Network, dataset: Dataset) -> list[dict[str, An
     from slimming import data
 
     images, labels = next(data.evaluation_batches(dataset, IMAGES))
-    first = {label: place for place, label in reversed([*enumerate(labels.tolist())])}
+    first = {label: number for number, label in reversed([*enumerate(labels.tolist())])}
     chosen = [first[label] for label in sorted(first)[:CLASSES]]
     images, labels = images[chosen], labels[chosen]
     place = xgrad_cam.places(dense, images)[-1]
@@ -45,11 +45,11 @@ def analyse(net: Network, dense: Network, dataset: Dataset) -> list[dict[str, An
         {
             "image": number,
             "class": dataset.classes[label],
-            "told": dataset.classes[told[place]],
+            "told": dataset.classes[said],
             "picture": json.dumps(dataset.test_images[number].tolist()) if net is dense else None,
-            "map": json.dumps(seen[place].tolist()),
+            "map": json.dumps(saliency),
         }
-        for place, (number, label) in enumerate(zip(chosen, labels.tolist(), strict=True))
+        for number, label, said, saliency in zip(chosen, labels.tolist(), told, seen.tolist(), strict=True)
     ]
 
 

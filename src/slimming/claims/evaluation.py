@@ -102,7 +102,7 @@ def evaluate(ledger_dir: str | os.PathLike, claims_files: rules.Files) -> pd.Dat
     for a faulty claims file or ledger, one with a missing row included that missing.csv does not list.
     """
     asked, frame, forgone = rules.load(claims_files), evidence.read(ledger_dir), ledger.missing(ledger_dir)
-    panels, measures = dict(iter(frame.groupby(evidence.PANEL))), analysed.measures(ledger_dir)
+    panels, measures = dict(iter(frame.groupby(evidence.PANEL))), analysed.read_measures(ledger_dir)
     cases = [case for claim in asked.claims for case in _cases(claim, panels, measures, asked.dense)]
     raw = np.array([_p_values(case) for case in cases]).reshape(-1, 2)
     adjusted = np.full_like(raw, np.nan)

@@ -154,7 +154,7 @@ def smallest(sizes: np.ndarray, accuracies: np.ndarray, target: float, dense: fl
 
 
 def found(measures: pd.DataFrame, finding: Finding, method: str, ratios: Sequence[float] = ()) -> Evidence | str:
-    """What `measures` (analysed.measures), of one data set and network, have of `finding`; or why they have nothing."""
+    """What `measures`, of one data set and network (analysed.read_measures), have of `finding`; or why nothing."""
     rows = measures[(measures["measure"] == finding.measure) & (measures["stage"] == finding.stage)]
     rows = rows[(rows["method"] == method) & (rows["ratio"].isin(ratios) if ratios else True)]
     if rows.empty:

@@ -214,6 +214,9 @@ def _plain(value: object) -> object:
         return value
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
+    if getattr(value, "__name__", "") == "<lambda>":  # of many one name
+        code = value.__code__
+        return [code.co_code.hex(), *code.co_names, *map(_plain, code.co_consts)]
     return getattr(value, "__qualname__", None)
 
 
@@ -225,7 +228,7 @@ def _source(kind: type) -> list[str]:
     methods = [value for value in vars(kind).values() if inspect.isfunction(value)]
     try:
         return [ast.dump(ast.parse(textwrap.dedent(inspect.getsource(method)))) for method in methods]
-    except OSError:  # of a class that was typed in, say
+    except (OSError, SyntaxError):  # of a class that was typed in, or a method that is no statement
         return []
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from slimming import analysed, analyses
@@ -40,7 +41,7 @@ def summarise(directory: str | os.PathLike) -> list[dict]:
     A table has its `title`, the `stages` that have the measure, and `rows`: dataset, network, method, and `cells`
     {stage: (mean, lowest, highest) over seeds and ratios, three digits each}.
     """
-    table, found = analysed.measures(directory), []
+    table, found = analysed.read_measures(directory), []
     for name, measure in analyses.measures().items():
         mine, rows = table[(table["measure"] == name) & table["value"].notna()], []
         for (dataset, network, method), part in mine.groupby(["dataset", "network", "method"]):
@@ -54,6 +55,22 @@ def summarise(directory: str | os.PathLike) -> list[dict]:
     return found
 
 
+def _panels(networks: Sequence[str], height: float, **shared: bool) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel a network, side by side; an empty one where there is none."""
+    figure = Figure(figsize=(WIDTH, height))
+    axes = dict(zip(networks, figure.subplots(1, max(1, len(networks)), squeeze=False, **shared)[0], strict=False))
+    for network, axis in axes.items():
+        axis.set_title(style.name(network), loc="left")
+    return figure, axes
+
+
+def _legend(figure: Figure, most: int = 6) -> None:
+    """What the first panel names, above all."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(most, len(handles)))
+
+
 def damage(rows: pd.DataFrame) -> Figure:
     """Drops of classes' accuracies without the units that hurt a class most, before pruning; a panel a network.
 
@@ -63,10 +80,9 @@ def damage(rows: pd.DataFrame) -> Figure:
     rows = rows[rows["stage"] == "trained"]
     rows = rows[(rows["method"] == rows["method"].iloc[0]) & (rows["seed"] == rows["seed"].min())]
     networks = [*dict.fromkeys(rows["network"])]
-    figure = Figure(figsize=(WIDTH, 0.13 * WORST + 1.0))
-    axes = figure.subplots(1, len(networks), squeeze=False)[0]
+    figure, axes = _panels(networks, 0.13 * WORST + 1.0)
     shades = []
-    for axis, network in zip(axes, networks, strict=True):
+    for network, axis in axes.items():
         worst = rows[rows["network"] == network].nlargest(WORST, "class_drop")
         drops = [json.loads(text) for text in worst["drops"]]
         values = np.array([[100 * some.get(name, 0.0) for name in classes] for some in drops])
@@ -75,8 +91,7 @@ def damage(rows: pd.DataFrame) -> Figure:
         labels = [f"{site} {channel}" for site, channel in zip(worst["site"], worst["channel"], strict=True)]
         axis.set_yticks(np.arange(len(labels)) + 0.5, labels, fontsize=4.5)
         axis.set_xticks(np.arange(len(classes)) + 0.5, classes, rotation=90, fontsize=5)
-        axis.set_title(style.name(network), loc="left")
-    figure.colorbar(shades[0], ax=axes, label="points of accuracy lost")
+    figure.colorbar(shades[0], ax=[*axes.values()], label="points of accuracy lost")
     return figure
 
 
@@ -87,9 +102,8 @@ def attributes(rows: pd.DataFrame) -> Figure:
     """
     rows = rows[rows["stage"] == "trained"]
     networks = [*dict.fromkeys(rows["network"])]
-    figure = Figure(figsize=(WIDTH, 1.9))
-    axes = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
-    for axis, network in zip(axes, networks, strict=True):
+    figure, axes = _panels(networks, 1.9, sharey=True)
+    for network, axis in axes.items():
         mine = rows[rows["network"] == network].groupby(["method", "seed"])
         for shift, (lost, (words, colour)) in zip((-0.2, 0.2), DAMAGES.items(), strict=True):
             for place, attribute in enumerate(ATTRIBUTES):
@@ -100,10 +114,8 @@ def attributes(rows: pd.DataFrame) -> Figure:
                 axis.plot([place + shift] * len(found), found, ".", color=colour, ms=2)
         axis.axhline(0, color=style.GREY, lw=0.6)
         axis.set_xticks(range(len(ATTRIBUTES)), ATTRIBUTES.values())
-        axis.set_title(style.name(network), loc="left")
-    axes[0].set_ylabel("Rank correlation with\nthe accuracy lost")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    figure.axes[0].set_ylabel("Rank correlation with\nthe accuracy lost")
+    _legend(figure)
     return figure
 
 
@@ -112,18 +124,14 @@ def likeness(rows: pd.DataFrame) -> Figure:
     later = rows[(rows["stage"] != "trained") & rows["correlation"].notna()]
     networks = [*dict.fromkeys(rows["network"])]
     stages = [stage for stage in STAGES if stage in set(later["stage"])]
-    figure = Figure(figsize=(WIDTH, 2.1))
-    axes = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
-    for axis, network in zip(axes, networks, strict=True):
+    figure, axes = _panels(networks, 2.1, sharey=True)
+    for network, axis in axes.items():
         for method, mine in later[later["network"] == network].groupby("method"):
             means = mine.groupby("stage")["correlation"].mean().reindex(stages)
             axis.plot(range(len(stages)), means, label=style.method(method), **style.line(method))
         axis.set_xticks(range(len(stages)), [STAGES[stage].words for stage in stages], fontsize=5.5)
-        axis.set_title(style.name(network), loc="left")
-    axes[0].set_ylabel("Rank correlation of maps\nwith those before")
-    handles, labels = axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(6, len(handles)))
+    figure.axes[0].set_ylabel("Rank correlation of maps\nwith those before")
+    _legend(figure)
     return figure
 
 
@@ -141,8 +149,7 @@ def axioms(rows: pd.DataFrame) -> Figure:
         axis.plot([0, end], [0, end], color=style.GREY, lw=0.6)
         axis.set_xlabel(f"Grad-CAM's error of {axiom}")
         axis.set_ylabel("XGrad-CAM's")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=max(1, len(handles)))
+    _legend(figure, len(networks))
     return figure
 
 
@@ -150,19 +157,18 @@ def hurt(rows: pd.DataFrame) -> Figure:
     """What classes' accuracies gained or lost right after pruning, mean over seeds and ratios; a panel a network."""
     rows = rows[rows["stage"] != "trained"]
     networks, classes = [*dict.fromkeys(rows["network"])], [*dict.fromkeys(rows["class"])]
-    rows = rows[rows["stage"] == min(rows["stage"], key=[*STAGES].index)]
+    rows = rows[rows["stage"] == min(rows["stage"], key=[*STAGES].index, default="")]
     methods = sorted(rows["method"].unique(), key=style.order)
-    figure = Figure(figsize=(WIDTH, 0.16 * len(methods) + 1.0))
-    axes = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
-    for axis, network in zip(axes, networks, strict=True):
+    figure, axes = _panels(networks, 0.16 * len(methods) + 1.0, sharey=True)
+    for network, axis in axes.items():
         mine = rows[rows["network"] == network].groupby(["method", "class"])["change"].mean().unstack()
         values = 100 * mine.reindex(index=methods, columns=classes)
         shades = axis.pcolormesh(values, cmap="RdBu", vmin=-100, vmax=100, edgecolors="white", lw=0.3)
         axis.set_xticks(np.arange(len(classes)) + 0.5, classes, rotation=90, fontsize=5)
-        axis.set_title(style.name(network), loc="left")
-    axes[0].set_yticks(np.arange(len(methods)) + 0.5, map(style.method, methods), fontsize=5)
-    axes[0].invert_yaxis()
-    figure.colorbar(shades, ax=axes, label="points of accuracy")
+    figure.axes[0].set_yticks(np.arange(len(methods)) + 0.5, map(style.method, methods), fontsize=5)
+    figure.axes[0].invert_yaxis()
+    if axes:
+        figure.colorbar(shades, ax=[*axes.values()], label="points of accuracy")
     return figure
 
 
@@ -173,19 +179,15 @@ def mattered(rows: pd.DataFrame) -> Figure:
     """
     rows = rows[(rows["stage"] == "pruned") & rows["damage"].notna()]
     networks = [*dict.fromkeys(rows["network"])]
-    figure = Figure(figsize=(WIDTH, 2.2))
-    axes = figure.subplots(1, max(1, len(networks)), squeeze=False, sharey=True)[0]
-    for axis, network in zip(axes, networks, strict=False):
+    figure, axes = _panels(networks, 2.2, sharey=True)
+    for network, axis in axes.items():
         for method, mine in rows[rows["network"] == network].groupby("method"):
             look = style.line(method) | {"linestyle": "", "alpha": 0.6}
             axis.plot(100 * mine["damage"], -100 * mine["change"], label=style.method(method), **look)
         axis.axhline(0, color=style.GREY, lw=0.6)
-        axis.set_title(style.name(network), loc="left")
         axis.set_xlabel("Lost without one of them, mean (points)")
-    axes[0].set_ylabel("Accuracy that a class\nlost by pruning (points)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(6, len(handles)))
+    figure.axes[0].set_ylabel("Accuracy that a class\nlost by pruning (points)")
+    _legend(figure)
     return figure
 
 
