@@ -33,7 +33,7 @@ if STUDY.analyses:
             **building(),
             code=lambda wildcards: closure(
                 "stages.analyse",
-                *(f"analyses.{name.replace('-', '_')}" for name in STUDY.analyses),
+                *MEASURING,
                 *of_network(KINDS[wildcards.run]),
             ),
             names=STUDY.analyses,
@@ -64,7 +64,7 @@ if STUDY.analyses:
             runtime=60,
             gpu=0,
         params:
-            code=closure("analysed"),
+            code=closure("analysed", *MEASURING),
             study=STUDY.settings(),
             folder=ANALYSES,
             directory=subpath(output[0], parent=True),
@@ -99,7 +99,7 @@ if STUDY.analyses:
             runtime=60,
             gpu=0,
         params:
-            code=closure("reporting.analysed"),
+            code=closure("reporting.analysed", *MEASURING),
             directory=subpath(output[0], parent=True),
         message:
             f"figures of analyses of {STUDY.name}"

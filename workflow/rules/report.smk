@@ -16,6 +16,7 @@ DRAWINGS = [
     "training-curves",
 ]
 MEASURES = [f"{RESULTS}/measures.csv"] if STUDY.analyses else []
+MEASURING = [f"analyses.{name.replace('-', '_')}" for name in STUDY.analyses]
 LOOKS = [
     f"{FIGURES}/{figure}-{dataset}.svg"
     for name in STUDY.analyses
@@ -166,7 +167,7 @@ rule claims:
         runtime=60,
         gpu=0,
     params:
-        code=closure("claims.evaluation"),
+        code=closure("claims.evaluation", *MEASURING),
         ledger=lambda wildcards: RESULTS,
     message:
         f"verdicts on the claims, from {STUDY.name}"
@@ -198,6 +199,7 @@ rule page:
     params:
         code=closure(
             "reporting.page",
+            *MEASURING,
             templates=("page.html", "page.css", "page.js", "curves.js", "ledger.js"),
         ),
         ledger=lambda wildcards: RESULTS,
@@ -233,7 +235,9 @@ rule macros:
         runtime=60,
         gpu=0,
     params:
-        code=closure("reporting.macros", templates=("macros.tex", "claims.tex")),
+        code=closure(
+            "reporting.macros", *MEASURING, templates=("macros.tex", "claims.tex")
+        ),
         ledger=lambda wildcards: RESULTS,
         directory=subpath(output[0], parent=True),
     message:
