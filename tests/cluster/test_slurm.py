@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from cluster.conftest import EPOCHS, Project
@@ -74,6 +75,15 @@ class Study:
 
     def finish(self) -> None:
         assert self.snakemake.wait() == 0, self.project.printed()[-6000:]
+
+    def kill(self) -> None:
+        """Kill Snakemake; a job that it is just sending to Slurm gets there."""
+        process = psutil.Process(self.snakemake.pid)
+        process.suspend()  # it starts nothing after its children were counted
+        children = process.children(recursive=True)
+        self.snakemake.kill()
+        self.snakemake.wait()
+        assert not psutil.wait_procs(children, timeout=60)[1]
 
     def freeze(self, count: int) -> list[str]:
         """Stop so many trainings in the middle; their methods."""
@@ -150,8 +160,7 @@ def disturb(study: Study) -> None:
     training = study.process(study.cancelled)
     os.kill(training, signal.SIGSTOP)
     study.until(lambda: study.finished()["train"], "Snakemake to see another training finish")
-    study.snakemake.kill()
-    study.snakemake.wait()
+    study.kill()
     while len(study.slurm.jobs("--states=pending,running,completing")) > 1:  # the others finish unseen
         time.sleep(0.2)
     study.seen, study.before = study.finished(), study.started()
