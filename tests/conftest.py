@@ -1,5 +1,6 @@
 """Fixtures shared by all tests; hypothesis draws the same examples every time so that CI is reproducible."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ settings.load_profile("repeatable")
 
 
 WORKFLOW = {"workflow", "cluster"}  # folders of tests
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores: the tests of batch systems and of whole studies wait much of their time."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
