@@ -18,7 +18,7 @@ WORKFLOW = {"workflow", "cluster"}  # folders of tests
 
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than cores: the tests of batch systems and of whole studies wait much of their time."""
-    return len(os.sched_getaffinity(0)) + 1
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
