@@ -1,6 +1,6 @@
 """Fixtures shared by all tests; hypothesis draws the same examples every time so that CI is reproducible."""
 
-import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ settings.load_profile("repeatable")
 WORKFLOW = {"workflow", "cluster"}  # folders of tests
 
 
-def pytest_xdist_auto_num_workers() -> int:
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """One worker more than cores: the tests of batch systems and of whole studies wait much of their time."""
-    return (os.cpu_count() or 1) + 1
+    return (yield) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
